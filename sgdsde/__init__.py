@@ -1,0 +1,80 @@
+"""sgdsde: discrete SGD side by side with its stochastic differential equations, and what theory says of both.
+
+The public face is imported on first use, so `import sgdsde` makes no array and starts no device.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgdsde import measurements as measurements
+    from sgdsde import noise as noise
+    from sgdsde import predictions as predictions
+    from sgdsde.comparison import compare as compare
+    from sgdsde.dynamics.flows import diffrax_terms as diffrax_terms
+    from sgdsde.dynamics.flows import gradient_flow as gradient_flow
+    from sgdsde.dynamics.langevin import euler_maruyama as euler_maruyama
+    from sgdsde.dynamics.langevin import explicit as explicit
+    from sgdsde.dynamics.langevin import implicit as implicit
+    from sgdsde.dynamics.langevin import tamed as tamed
+    from sgdsde.dynamics.matching import match as match
+    from sgdsde.dynamics.minibatch import optimizer as optimizer
+    from sgdsde.dynamics.minibatch import sgd as sgd
+    from sgdsde.experiment.check import Check as Check
+    from sgdsde.problem import Problem as Problem
+    from sgdsde.problem import example_gradients as example_gradients
+    from sgdsde.problem import gradient as gradient
+    from sgdsde.problem import gradient_covariance as gradient_covariance
+    from sgdsde.problem import gradient_variance as gradient_variance
+    from sgdsde.problem import loss as loss
+    from sgdsde.problems import landscapes as landscapes
+    from sgdsde.problems import regression as regression
+    from sgdsde.simulation import Interrupted as Interrupted
+    from sgdsde.simulation import Trajectory as Trajectory
+    from sgdsde.simulation import simulate as simulate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Check": "sgdsde.experiment.check",
+    "Interrupted": "sgdsde.simulation",
+    "Problem": "sgdsde.problem",
+    "Trajectory": "sgdsde.simulation",
+    "compare": "sgdsde.comparison",
+    "diffrax_terms": "sgdsde.dynamics.flows",
+    "euler_maruyama": "sgdsde.dynamics.langevin",
+    "example_gradients": "sgdsde.problem",
+    "explicit": "sgdsde.dynamics.langevin",
+    "gradient": "sgdsde.problem",
+    "gradient_covariance": "sgdsde.problem",
+    "gradient_flow": "sgdsde.dynamics.flows",
+    "gradient_variance": "sgdsde.problem",
+    "implicit": "sgdsde.dynamics.langevin",
+    "loss": "sgdsde.problem",
+    "match": "sgdsde.dynamics.matching",
+    "optimizer": "sgdsde.dynamics.minibatch",
+    "sgd": "sgdsde.dynamics.minibatch",
+    "simulate": "sgdsde.simulation",
+    "tamed": "sgdsde.dynamics.langevin",
+}
+_MODULES = {
+    "landscapes": "sgdsde.problems.landscapes",
+    "measurements": "sgdsde.measurements",
+    "noise": "sgdsde.noise",
+    "predictions": "sgdsde.predictions",
+    "regression": "sgdsde.problems.regression",
+}
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module 'sgdsde' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

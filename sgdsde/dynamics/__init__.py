@@ -1,0 +1,1 @@
+"""Dynamics: discrete SGD, its SDEs, the matching between them, and flows."""

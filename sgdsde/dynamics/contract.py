@@ -1,0 +1,67 @@
+"""What a dynamics is: three pure functions and a clock. Discrete SGD and every SDE have this one signature."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from sgdsde.problem import Problem
+from sgdsde.pytree import as_float, as_partial, concrete
+
+__all__ = ["Dynamics", "State", "check_learning_rate", "rate_at"]
+
+
+class State(NamedTuple):
+    """What a dynamics carries from step to step: the parameters and its memory (momentum, optimizer state, or ())."""
+
+    params: Any
+    memory: Any = ()
+
+
+@runtime_checkable
+class Dynamics(Protocol):
+    """One step of something that moves parameters; a frozen dataclass that is a pytree.
+
+    init(params) -> State
+    draw(key, step, substep) -> draws: all the randomness of one microstep, a pure function of the key and the integer
+        counters. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a leading axis.
+    advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps.
+    duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.
+    """
+
+    problem: Problem
+
+    @property
+    def period(self) -> int: ...
+    @property
+    def substeps(self) -> int: ...
+    def init(self, params: Any) -> State: ...
+    def draw(self, key: jax.Array, step: Any, substep: Any) -> Any: ...
+    def advance(self, state: State, draws: Any, step: Any) -> State: ...
+    def duration(self, step: Any) -> Any: ...
+
+
+def rate_at(learning_rate: Any, step: Any) -> Any:
+    """The learning rate of an integer step: a number, or a schedule evaluated there."""
+    if not callable(learning_rate):
+        return learning_rate
+    with jax.numpy_dtype_promotion("standard"):  # schedules of other libraries mix integers and floats
+        return learning_rate(step)
+
+
+def check_learning_rate(learning_rate: Any) -> Any:
+    """A learning rate as it is stored: a float or a schedule as a Partial. Raises unless a known number is positive."""
+    if callable(learning_rate):
+        return as_partial(learning_rate)
+    learning_rate = as_float(learning_rate)
+    known = concrete(learning_rate)
+    if known is None:
+        return learning_rate
+    if not np.issubdtype(known.dtype, np.floating) or known.shape != ():
+        raise TypeError(
+            f"learning_rate: expected one number or a schedule of the integer step, got {learning_rate!r}; "
+            "sweep several rates with jax.vmap over the dynamics"
+        )
+    if not (np.isfinite(known) and known > 0):
+        raise ValueError(f"learning_rate: expected a finite number > 0, got {learning_rate}")
+    return learning_rate

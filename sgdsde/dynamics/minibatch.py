@@ -1,0 +1,173 @@
+"""Discrete stochastic gradient descent, and any optax optimizer beside it, on exact minibatch laws.
+
+    m' = momentum m + g_B(params),      params' = params - learning_rate m'
+
+g_B is the gradient of the mean loss of one minibatch plus that of the penalty. Nothing here is tamed: a diverging run
+diverges, and `simulate` reports the step at which it did.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import tree_leaves, tree_map
+
+from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
+from sgdsde.noise import check_batch
+from sgdsde.problem import Problem
+from sgdsde.pytree import as_float, concrete, pytree
+from sgdsde.randomness import Sampling, epoch_indices, minibatch_indices, step_key
+
+__all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
+
+
+def sgd(
+    problem: Problem,
+    *,
+    learning_rate: Any,
+    batch_size: int,
+    sampling: Sampling,
+    momentum: Any = 0.0,
+    clip: Any = None,
+) -> "SGD":
+    """Stochastic gradient descent with heavy-ball momentum (as `optax.sgd(learning_rate, momentum)`).
+
+    sampling: "with_replacement" | "without_replacement" | "epoch" (random reshuffling, n // B batches an epoch; the
+    remainder of each permutation sits out). learning_rate: a number or a schedule of the integer step. clip: a bound
+    on the norm of the minibatch gradient (an update bound b is clip = b/learning_rate). Time advances by
+    learning_rate/(1 - momentum) a step. Raises TypeError or ValueError naming the argument.
+    """
+    check_batch(problem, batch_size, sampling)
+    momentum = as_float(momentum)
+    known = concrete(momentum)
+    if known is not None and not (known.shape == () and 0 <= known < 1):
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+    clip = None if clip is None else as_float(clip)
+    known = None if clip is None else concrete(clip)
+    if known is not None and not (known.shape == () and known > 0):
+        raise ValueError(f"clip: expected a number > 0 (a bound on the gradient's norm) or None, got {clip}")
+    has_momentum = not (isinstance(momentum, float) and momentum == 0)
+    return SGD(
+        problem,
+        check_learning_rate(learning_rate),
+        momentum if has_momentum else None,
+        clip,
+        int(batch_size),
+        sampling,
+    )
+
+
+def optimizer(
+    problem: Problem, transformation: optax.GradientTransformation, *, batch_size: int, sampling: Sampling
+) -> "Optimizer":
+    """Any optax transformation fed with the same minibatch gradients; it has no SDE clock, so its time is NaN.
+
+    Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`).
+    """
+    check_batch(problem, batch_size, sampling)
+    if not (callable(getattr(transformation, "init", None)) and callable(getattr(transformation, "update", None))):
+        raise TypeError(f"transformation: expected an optax.GradientTransformation, got {transformation!r}")
+    return Optimizer(problem, transformation, int(batch_size), sampling)
+
+
+@pytree(static=("batch_size", "sampling"))
+class SGD:
+    """Minibatch SGD as a Dynamics; make it with `sgd`. momentum None means none (no buffer is carried)."""
+
+    problem: Problem
+    learning_rate: Any
+    momentum: Any
+    clip: Any
+    batch_size: int
+    sampling: Sampling
+
+    @property
+    def period(self) -> int:
+        return _period(self)
+
+    @property
+    def substeps(self) -> int:
+        return 1
+
+    def init(self, params):
+        return State(params, () if self.momentum is None else tree_map(jnp.zeros_like, params))
+
+    def draw(self, key, step, substep):
+        return _draw(self, key, step, substep)
+
+    def advance(self, state, draws, step):
+        direction = minibatch_gradient(self.problem, state.params, draws)
+        if self.clip is not None:
+            norm = optax.global_norm(direction)
+            shrink = jnp.minimum(1, jnp.asarray(self.clip, norm.dtype) / jnp.where(norm > 0, norm, 1))
+            direction = tree_map(lambda g: shrink.astype(g.dtype) * g, direction)
+        if self.momentum is not None:
+            direction = tree_map(lambda m, g: jnp.asarray(self.momentum, m.dtype) * m + g, state.memory, direction)
+        rate = rate_at(self.learning_rate, step)
+        params = tree_map(lambda x, m: x - jnp.asarray(rate, x.dtype) * m, state.params, direction)
+        return State(params, () if self.momentum is None else direction)
+
+    def duration(self, step):
+        return rate_at(self.learning_rate, step) / (1 - (0.0 if self.momentum is None else self.momentum))
+
+
+@pytree(static=("transformation", "batch_size", "sampling"))
+class Optimizer:
+    """An optax transformation as a Dynamics; make it with `optimizer`."""
+
+    problem: Problem
+    transformation: optax.GradientTransformation
+    batch_size: int
+    sampling: Sampling
+
+    @property
+    def period(self) -> int:
+        return _period(self)
+
+    @property
+    def substeps(self) -> int:
+        return 1
+
+    def init(self, params):
+        with jax.numpy_dtype_promotion("standard"):
+            return State(params, self.transformation.init(params))
+
+    def draw(self, key, step, substep):
+        return _draw(self, key, step, substep)
+
+    def advance(self, state, draws, step):
+        direction = minibatch_gradient(self.problem, state.params, draws)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = self.transformation.update(direction, state.memory, state.params)
+            return State(optax.apply_updates(state.params, updates), memory)
+
+    def duration(self, step):
+        return np.nan
+
+
+def minibatch_gradient(problem: Problem, params: Any, indices: jax.Array) -> Any:
+    """g_B: the gradient of the mean example loss over `indices` (batch_size,), plus the penalty's."""
+    batch = tree_map(lambda leaf: leaf[indices], problem.examples)
+
+    def batch_loss(p):
+        value = jnp.mean(jax.vmap(problem.example_loss, in_axes=(None, 0))(p, batch))
+        return value if problem.penalty is None else value + problem.penalty(p)
+
+    return jax.grad(batch_loss)(params)
+
+
+def _period(dynamics):
+    return dynamics.problem.num_examples // dynamics.batch_size if dynamics.sampling == "epoch" else 1
+
+
+def _draw(dynamics, key, step, substep):
+    """Minibatch indices (batch_size,); for epoch sampling those of the whole epoch that begins at `step`, on a leading
+    axis of length `period` (dropped if the period is 1)."""
+    key = step_key(key, step, substep)
+    num_examples = dynamics.problem.num_examples
+    if dynamics.sampling != "epoch":
+        return minibatch_indices(key, num_examples, dynamics.batch_size, dynamics.sampling)
+    batches = epoch_indices(key, num_examples, dynamics.batch_size)
+    return batches[0] if len(tree_leaves(batches)[0]) == 1 else batches

@@ -1,0 +1,246 @@
+"""The law of (minibatch gradient - full gradient), as the noise of an SDE.
+
+Every noise is in *gradient units*: it stands where SGD's own gradient noise stands, x' = x - eta (g + noise), and its
+covariance is the minibatch covariance C = factor * Sigma(params), factor = 1/B with replacement and
+(n - B)/(B (n - 1)) without. How it scales with the time step is written once, in `dynamics/langevin.py`.
+
+Stable noise has characteristic function exp(-(scale |k|)^tail_index): tail index 2 is variance 2 scale^2.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial, tree_leaves, tree_map
+
+from sgdsde.problem import Problem, example_gradients
+from sgdsde.pytree import as_float, as_partial, concrete, pytree
+from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable
+
+__all__ = [
+    "Noise",
+    "anisotropic",
+    "anisotropic_levy",
+    "check_batch",
+    "constant",
+    "covariance_factor",
+    "diagonal",
+    "isotropic",
+    "levy",
+    "levy_coordinates",
+]
+
+
+@pytree(static=("is_gaussian",))
+class Noise:
+    """A noise law in gradient units.
+
+    draw(key) -> draws: all its randomness; apply(params, draws) -> a pytree like params, the noise itself.
+    tail_index: 2 for Gaussian noise. is_gaussian: draws are standard normals and apply is linear in them, so that a
+    solver of stochastic differential equations may feed it Brownian increments instead.
+    """
+
+    draw: Callable
+    apply: Callable
+    tail_index: Any = 2.0
+    is_gaussian: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "draw", as_partial(self.draw))
+        object.__setattr__(self, "apply", as_partial(self.apply))
+        object.__setattr__(self, "tail_index", as_float(self.tail_index))
+        check_tail_index(self.tail_index)
+
+
+def isotropic(problem: Problem, *, variance: Any) -> Noise:
+    """Gaussian noise of covariance variance * identity (variance of the *minibatch* gradient, per coordinate)."""
+    variance = _non_negative("variance", variance)
+    return Noise(Partial(_normals, problem), Partial(_isotropic, variance))
+
+
+def constant(problem: Problem, *, covariance: Any) -> Noise:
+    """Gaussian noise of one constant (d, d) covariance of the *minibatch* gradient, d the number of parameters in the
+    order of `ravel_pytree`. Raises ValueError if it is not symmetric positive semi-definite of that size."""
+    size = sum(int(np.prod(leaf.shape)) for leaf in tree_leaves(problem.params_like))
+    factor = square_root(covariance, size, "covariance")
+    return Noise(Partial(_normal_vector, problem, factor), Partial(_constant, factor))
+
+
+def diagonal(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
+    """Gaussian noise with independent coordinates of the variances diag(C(params)); a pass of per-example gradients a
+    step (or the noise factor's rows, where the problem has one)."""
+    check_batch(problem, batch_size, sampling)
+    factor = covariance_factor(problem.num_examples, batch_size, sampling)
+    return Noise(Partial(_normals, problem), Partial(_diagonal, problem, factor))
+
+
+def anisotropic(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
+    """Gaussian noise of covariance exactly C(params), for any pytree, without a matrix square root.
+
+    With w_i ~ N(0, 1), centred over the examples, the gradient of sum_i w_i example_loss_i has covariance n Sigma, so
+    that sqrt(factor/n) times it has C = factor * Sigma: one weighted backward pass over the examples. A problem with a
+    noise factor F, Sigma = F F^T, costs r normals instead: sqrt(factor) F w.
+    """
+    check_batch(problem, batch_size, sampling)
+    factor = covariance_factor(problem.num_examples, batch_size, sampling)
+    return Noise(Partial(_example_weights, problem), Partial(_anisotropic, problem, factor))
+
+
+def levy(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
+    """Rotation-invariant stable noise, characteristic function exp(-(scale |k|)^tail_index), as scale sqrt(2 A) G with
+    A one-sided stable of index tail_index/2 and G standard normal."""
+    tail_index, scale = _check_levy(problem, tail_index), _non_negative("scale", scale)
+    draw = Partial(_stable_mixture, Partial(_normals, problem), problem, tail_index)
+    return Noise(draw, Partial(_levy, scale), tail_index, is_gaussian=False)
+
+
+def levy_coordinates(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
+    """Independent symmetric stable coordinates, characteristic function exp(-scale^tail_index sum_i |k_i|^tail_index):
+    in more than one dimension another law than `levy`, with jumps along the axes."""
+    tail_index, scale = _check_levy(problem, tail_index), _non_negative("scale", scale)
+    return Noise(Partial(_stable_like, problem, tail_index), Partial(_scaled, scale), tail_index, is_gaussian=False)
+
+
+def anisotropic_levy(problem: Problem, *, tail_index: Any, batch_size: int, sampling: Sampling) -> Noise:
+    """Elliptically contoured stable noise sqrt(A) N(0, C(params)), characteristic function
+    exp(-(k^T C k / 2)^(tail_index/2)): at tail index 2 it is N(0, C)."""
+    tail_index = _check_levy(problem, tail_index)
+    gaussian = anisotropic(problem, batch_size=batch_size, sampling=sampling)
+    draw = Partial(_stable_mixture, gaussian.draw, problem, tail_index)
+    return Noise(draw, Partial(_mixed, gaussian.apply), tail_index, is_gaussian=False)
+
+
+def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) -> float:
+    """C/Sigma of a minibatch: 1/B with replacement, (n - B)/(B (n - 1)) without; the latter for a step of an epoch."""
+    if sampling == "with_replacement":
+        return 1.0 / batch_size
+    return (num_examples - batch_size) / (batch_size * max(num_examples - 1, 1))
+
+
+def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> None:
+    """Raise TypeError or ValueError unless batch_size is an integer from 1 to num_examples and sampling is known."""
+    known = Sampling.__args__
+    if sampling not in known:
+        raise ValueError(f"sampling: expected one of {', '.join(map(repr, known))}, got {sampling!r}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+        raise TypeError(f"batch_size: expected an integer (it is a shape, not a traced number), got {batch_size!r}")
+    if not 1 <= batch_size <= problem.num_examples:
+        raise ValueError(
+            f"batch_size: expected 1 to num_examples = {problem.num_examples}, got {batch_size}; "
+            "take a smaller batch or a problem with more examples"
+        )
+
+
+def square_root(covariance: Any, size: int, name: str) -> jax.Array:
+    """F with F F^T = covariance, (size, size), also for a singular one. Raises ValueError naming `name`."""
+    covariance = jnp.asarray(covariance)
+    if covariance.shape != (size, size):
+        raise ValueError(f"{name}: expected shape ({size}, {size}) for {size} parameters, got {covariance.shape}")
+    values, vectors = jnp.linalg.eigh(covariance)
+    known = concrete(covariance)
+    if known is not None:
+        if not np.isfinite(known).all():
+            raise ValueError(f"{name}: contains NaN or inf")
+        rounding = 100 * jnp.finfo(covariance.dtype).eps * np.abs(known).max()
+        if np.abs(known - known.T).max() > rounding:
+            raise ValueError(f"{name}: expected a symmetric matrix, got one with asymmetry {known - known.T}")
+        if np.asarray(values).min() < -rounding:
+            raise ValueError(f"{name}: expected positive semi-definite, got eigenvalues {np.asarray(values)}")
+    return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+
+
+def _normals(problem, key):
+    return normals_like(key, problem.params_like)
+
+
+def _normal_vector(problem, factor, key):
+    dtype = tree_leaves(problem.params_like)[0].dtype
+    return jax.random.normal(key, (factor.shape[1],), dtype)
+
+
+def _example_weights(problem, key):
+    like = problem.params_like
+    size = problem.num_examples
+    if problem.noise_factor is not None:
+        size = tree_leaves(jax.eval_shape(problem.noise_factor, like))[0].shape[-1]
+    return jax.random.normal(key, (size,), tree_leaves(like)[0].dtype)
+
+
+def _stable_like(problem, tail_index, key):
+    leaves, structure = jax.tree.flatten(problem.params_like)
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    draws = [symmetric_stable(k, tail_index, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    return structure.unflatten(draws)
+
+
+def _stable_mixture(draw_normals, problem, tail_index, key):
+    mixing_key, normal_key = jax.random.split(key)
+    dtype = tree_leaves(problem.params_like)[0].dtype
+    return one_sided_stable(mixing_key, tail_index / 2, dtype), draw_normals(normal_key)
+
+
+def _isotropic(variance, params, normals):
+    return _scaled(jnp.sqrt(variance), params, normals)
+
+
+def _scaled(scale, params, draws):
+    return tree_map(lambda z: jnp.asarray(scale, z.dtype) * z, draws)
+
+
+def _constant(factor, params, normals):
+    flat, unravel = ravel_pytree(params)
+    return unravel(factor.astype(flat.dtype) @ normals)
+
+
+def _diagonal(problem, factor, params, normals):
+    if problem.noise_factor is not None:
+        variances = tree_map(lambda leaf: jnp.sum(leaf**2, axis=-1), problem.noise_factor(params))
+    else:
+        variances = tree_map(lambda leaf: jnp.var(leaf, axis=0), example_gradients(problem, params))
+    return tree_map(lambda variance, z: jnp.sqrt(factor * variance) * z, variances, normals)
+
+
+def _anisotropic(problem, factor, params, weights):
+    if problem.noise_factor is not None:
+        root = jnp.asarray(jnp.sqrt(factor), weights.dtype)
+        return tree_map(lambda leaf: leaf @ (root * weights), problem.noise_factor(params))
+    weights = (weights - jnp.mean(weights)) * jnp.asarray(jnp.sqrt(factor / weights.shape[0]), weights.dtype)
+
+    def weighted_loss(p):
+        return weights @ jax.vmap(problem.example_loss, in_axes=(None, 0))(p, problem.examples)
+
+    return jax.grad(weighted_loss)(params)
+
+
+def _levy(scale, params, draws):
+    log_mixing, normals = draws
+    return tree_map(lambda z: jnp.asarray(scale, z.dtype) * math.sqrt(2.0) * _root(log_mixing, z) * z, normals)
+
+
+def _mixed(apply, params, draws):
+    log_mixing, normals = draws
+    return tree_map(lambda z: _root(log_mixing, z) * z, apply(params, normals))
+
+
+def _root(log_mixing, like):
+    """sqrt(A) in the precision of `like`, from log A."""
+    return jnp.exp(0.5 * log_mixing).astype(like.dtype)
+
+
+def _check_levy(problem, tail_index):
+    tail_index = as_float(tail_index)
+    for leaf in tree_leaves(problem.params_like):
+        check_tail_index(tail_index, leaf.dtype)
+    return tail_index
+
+
+def _non_negative(name, value):
+    value = as_float(value)
+    known = concrete(value)
+    if known is not None and not (np.isfinite(known).all() and (known >= 0).all() and known.shape == ()):
+        raise ValueError(f"{name}: expected one finite number >= 0, got {value}")
+    return value

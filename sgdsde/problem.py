@@ -1,0 +1,201 @@
+"""A problem: a loss that is the mean over examples, the examples, and where the parameters start.
+
+    L(params) = (1/n) sum_i example_loss(params, example_i) + penalty(params)
+
+Sigma(params), the covariance of one example's gradient, is always divided by n:
+
+    Sigma = (1/n) sum_i (g_i - g)(g_i - g)^T,    g_i = grad example_loss(params, example_i),  g = mean of the g_i.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
+
+from sgdsde.pytree import as_partial, pytree
+
+__all__ = ["Problem", "example_gradients", "gradient", "gradient_covariance", "gradient_variance", "loss"]
+
+
+@pytree()
+class Problem:
+    """A finite-sum loss.
+
+    example_loss(params, example) -> scalar; examples: a pytree whose leaves share the leading axis num_examples;
+    init(key) -> params, which also fixes the parameters' shapes and precision.
+    penalty(params) -> scalar: a full-batch term (weight decay); it adds drift and no noise.
+    mean_loss(params) -> scalar: closed form of the mean example loss, where one exists; used for every full gradient.
+    noise_factor(params) -> F, the structure of params with a trailing axis r and Sigma = F F^T, where a small one
+        exists: anisotropic noise then costs r normals, not num_examples.
+
+    The constructor checks shapes, and mean_loss and noise_factor against the examples at a test point (values known
+    only to a trace are not checked). Raises ValueError or TypeError that name the field.
+    """
+
+    example_loss: Callable
+    examples: Any
+    init: Callable
+    penalty: Callable | None = None
+    mean_loss: Callable | None = None
+    noise_factor: Callable | None = None
+
+    def __post_init__(self):
+        for name in ("example_loss", "init", "penalty", "mean_loss", "noise_factor"):
+            value = getattr(self, name)
+            if not callable(value) and (value is not None or name in ("example_loss", "init")):
+                raise TypeError(f"Problem.{name}: expected a function, got {type(value).__name__}")
+            object.__setattr__(self, name, as_partial(value))
+        object.__setattr__(self, "examples", tree_map(jnp.asarray, self.examples))
+        _check_examples(self.examples)
+        _check_shapes(self)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in tree_leaves(self)):
+            _check_closed_forms(self)
+
+    @property
+    def num_examples(self) -> int:
+        """n, the length of the examples' leading axis."""
+        return tree_leaves(self.examples)[0].shape[0]
+
+    @property
+    def params_like(self) -> Any:
+        """The parameters' structure, shapes and precision (`jax.ShapeDtypeStruct` leaves), without computing them."""
+        return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def loss(problem: Problem, params: Any) -> jax.Array:
+    """L(params): the mean example loss plus the penalty."""
+    value = _mean_loss(problem, params)
+    return value if problem.penalty is None else value + problem.penalty(params)
+
+
+def gradient(problem: Problem, params: Any) -> Any:
+    """grad L(params), the drift of every dynamics, with the structure of `params` (penalty included)."""
+    return jax.grad(lambda p: loss(problem, p))(params)
+
+
+def example_gradients(problem: Problem, params: Any) -> Any:
+    """Each example's gradient g_i, on a leading axis num_examples (the penalty, which adds no noise, left out)."""
+    return jax.vmap(jax.grad(problem.example_loss), in_axes=(None, 0))(params, problem.examples)
+
+
+def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
+    """Sigma(params) of one example, dense (d, d) in the order of `ravel_pytree`, by enumerating all examples.
+
+    A minibatch of size B has Sigma/B with replacement and Sigma/B (n-B)/(n-1) without. For small problems.
+    """
+    gradients = jax.vmap(lambda tree: ravel_pytree(tree)[0])(example_gradients(problem, params))
+    centred = gradients - gradients.mean(axis=0, keepdims=True)
+    return centred.T @ centred / gradients.shape[0]
+
+
+def gradient_variance(problem: Problem, params: Any) -> jax.Array:
+    """tr Sigma(params) of one example, with no dense matrix; divided by the number of parameters it is the variance
+    of the isotropic noise that has the same trace."""
+    if problem.noise_factor is not None:
+        return sum(jnp.sum(leaf**2) for leaf in tree_leaves(problem.noise_factor(params)))
+    gradients = tree_leaves(example_gradients(problem, params))
+    return sum(jnp.sum(jnp.var(leaf, axis=0)) for leaf in gradients)
+
+
+def _mean_loss(problem: Problem, params: Any) -> jax.Array:
+    if problem.mean_loss is not None:
+        return problem.mean_loss(params)
+    return jnp.mean(jax.vmap(problem.example_loss, in_axes=(None, 0))(params, problem.examples))
+
+
+def _check_examples(examples: Any) -> None:
+    leaves = tree_leaves_with_path(examples)
+    if not leaves:
+        raise ValueError("Problem.examples: expected at least one array, got an empty pytree")
+    lengths = {f"examples{keystr(path)}": (leaf.shape[0] if leaf.ndim else None) for path, leaf in leaves}
+    if len(set(lengths.values())) > 1 or None in lengths.values() or 0 in lengths.values():
+        found = ", ".join(
+            f"{name} {'is a scalar' if length is None else f'has {length}'}" for name, length in lengths.items()
+        )
+        raise ValueError(f"Problem.examples: every array needs the same leading axis num_examples >= 1, but {found}")
+    for path, leaf in leaves:
+        inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        if inexact and not isinstance(leaf, jax.core.Tracer) and not np.isfinite(leaf).all():
+            raise ValueError(f"Problem.examples{keystr(path)}: contains NaN or inf; remove those examples first")
+
+
+def _check_shapes(problem: Problem) -> None:
+    params = problem.params_like
+    for path, leaf in tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"Problem.init: params{keystr(path)} is {leaf.dtype}; parameters must be floating point")
+    example = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.examples)
+    scalars = {"example_loss": (params, example), "penalty": (params,), "mean_loss": (params,)}
+    for name, arguments in scalars.items():
+        function = getattr(problem, name)
+        out = None if function is None else jax.eval_shape(function, *arguments)
+        if out is not None and (not hasattr(out, "shape") or out.shape != ()):
+            got = f"an array of shape {out.shape}" if hasattr(out, "shape") else f"a {type(out).__name__}"
+            raise ValueError(
+                f"Problem.{name}: expected a scalar loss{' of one example' if name == 'example_loss' else ''}, "
+                f"got {got}; reduce it inside the function (for example with .mean())"
+            )
+        if out is not None and not jnp.issubdtype(out.dtype, jnp.floating):
+            raise TypeError(f"Problem.{name}: expected a floating-point loss, got {out.dtype}")
+    if problem.noise_factor is not None:
+        factor = jax.eval_shape(problem.noise_factor, params)
+        shapes = [leaf.shape for leaf in tree_leaves(params)]
+        found = [leaf.shape for leaf in tree_leaves(factor)]
+        ranks = {shape[-1] for shape in found if shape}
+        if [shape[:-1] for shape in found] != shapes or len(ranks) != 1:
+            raise ValueError(
+                f"Problem.noise_factor: expected the shapes of params {shapes} and one trailing axis r, got {found}"
+            )
+
+
+def _check_closed_forms(problem: Problem) -> None:
+    """mean_loss and noise_factor against the examples, at a point near init and along three random directions."""
+    if problem.mean_loss is None and problem.noise_factor is None:
+        return
+    rows = jax.device_get(_audit(problem, jax.random.key(0)))
+    for name, (given, expected, size) in rows.items():
+        precision = jnp.finfo(tree_leaves(problem.params_like)[0].dtype).eps
+        excess = np.abs(given - expected) - 1e4 * precision * size
+        if np.isfinite(expected).all() and not (excess <= 0).all():
+            worst = int(np.nanargmax(np.where(np.isnan(excess), np.inf, excess)))
+            meaning = {
+                "mean_loss": "the mean of example_loss over the examples (constant included, penalty left out)",
+                "noise_factor": "Sigma of one example's gradient (not that of a batch), along a random direction",
+            }[name]
+            raise ValueError(
+                f"Problem.{name}: at a test point it gives {given[worst]:.6g}, but {meaning} is "
+                f"{expected[worst]:.6g}; mend the closed form or leave it out"
+            )
+
+
+@jax.jit
+def _audit(problem: Problem, key: jax.Array) -> dict[str, tuple]:
+    start_key, shift_key, direction_key = jax.random.split(key, 3)
+    start = problem.init(start_key)
+    flat, unravel = ravel_pytree(start)
+    params = unravel(flat + 0.3 * jax.random.normal(shift_key, flat.shape, flat.dtype))
+    directions = jax.random.normal(direction_key, (3, flat.size), flat.dtype)
+
+    def derivative(function, direction, *rest):
+        return jax.jvp(lambda p: function(p, *rest), (params,), (unravel(direction),))
+
+    losses, slopes = jax.lax.map(
+        lambda example: jax.vmap(lambda v: derivative(problem.example_loss, v, example))(directions),
+        problem.examples,
+        batch_size=min(problem.num_examples, 256),
+    )
+    rows = {}
+    if problem.mean_loss is not None:
+        value, slope = jax.vmap(lambda v: derivative(problem.mean_loss, v))(directions)
+        given, expected = jnp.concatenate([value, slope]), jnp.concatenate([losses.mean(0), slopes.mean(0)])
+        size = jnp.concatenate([jnp.abs(losses).mean(0), jnp.abs(slopes).mean(0)])
+        rows["mean_loss"] = (given, expected, size + jnp.abs(given))
+    if problem.noise_factor is not None:
+        factor = jax.vmap(lambda tree: ravel_pytree(tree)[0], in_axes=-1, out_axes=-1)(problem.noise_factor(params))
+        given = jnp.sum((directions @ factor) ** 2, axis=-1)
+        rows["noise_factor"] = (given, jnp.var(slopes, axis=0), jnp.mean(slopes**2, axis=0) + given)
+    return rows

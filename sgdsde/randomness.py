@@ -1,0 +1,162 @@
+"""The randomness of one step: pure functions of a key and integer counters.
+
+A chain's key is `fold_in(key, chain)`; its draws at a step are functions of (chain's key, step, substep, coordinate)
+alone, so they do not depend on how many chains, chunks or devices there are. Keys of any implementation are accepted:
+two words of theirs become the words of a threefry key, because only threefry draws the same numbers under `vmap`.
+
+Stable laws: a symmetric alpha-stable variate of scale c has characteristic function exp(-|c k|^alpha); tail index 2 is
+the normal law of variance 2 c^2. A one-sided stable variate A of index q in (0, 1] has E exp(-s A) = exp(-s^q).
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "Sampling",
+    "counter_key",
+    "epoch_indices",
+    "minibatch_indices",
+    "normals_like",
+    "one_sided_stable",
+    "step_key",
+    "symmetric_stable",
+]
+
+Sampling = Literal["with_replacement", "without_replacement", "epoch"]
+"""independent draws | uniform subsets, fresh each step | random reshuffling, one permutation an epoch"""
+
+SMALLEST_FLOAT32_TAIL_INDEX = 0.4
+"""below it the largest draws overflow float32"""
+
+
+def counter_key(key: jax.Array) -> jax.Array:
+    """`key` itself if it is a threefry key, else a threefry key made of two of its words (any other implementation)."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if str(jax.random.key_impl(key)) in ("threefry2x32", "fry"):
+        return key
+    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+
+
+def step_key(key: jax.Array, step: Any, substep: Any) -> jax.Array:
+    """The key of one microstep: a function of the chain's key and the two integer counters."""
+    return jax.random.fold_in(jax.random.fold_in(counter_key(key), step), substep)
+
+
+def normals_like(key: jax.Array, like: Any) -> Any:
+    """Independent standard normals with the structure, shapes and precision of the pytree `like`."""
+    leaves, structure = jax.tree.flatten(like)
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    draws = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    return structure.unflatten(draws)
+
+
+def symmetric_stable(key: jax.Array, tail_index: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Symmetric stable variates of scale 1: characteristic function exp(-|k|^tail_index), 0 < tail_index <= 2.
+
+    With V uniform in (0, 1/2), U = pi (1/2 - V) and W ~ Exp(1),
+
+        X = +- sin(a U) cos(U)^(-1/a) [cos((1 - a) U) / W]^((1 - a)/a),       a = tail_index.
+
+    Every sine and cosine is taken of a sum of positive terms, so nothing cancels near the singular angle; the powers
+    are in logarithms; tail index 1 (tan U) and 2 (2 sin U sqrt(W), variance 2) are exact branches.
+    Source: Chambers, Mallows, Stuck (1976). Raises ValueError outside (0, 2], and below 0.4 in float32.
+    """
+    check_tail_index(tail_index, dtype)
+    a = jnp.asarray(tail_index, dtype)
+    angle_bits, exponential_bits = jax.random.bits(key, (2, *shape), jnp.uint32)
+    sign = jnp.where(angle_bits >> 31 == 1, -1.0, 1.0).astype(dtype)
+    v = _unit(angle_bits & jnp.uint32(0x7FFFFFFF), dtype)
+    w = _exponential(exponential_bits, dtype)
+    pi = jnp.asarray(np.pi, dtype)
+    u = pi * (0.5 - v)
+    sin_u, cos_u = jnp.sin(u), jnp.sin(pi * v)
+    sin_au = jnp.where(a * u <= 0.5 * pi, jnp.sin(a * u), jnp.sin(pi * ((2 - a) / 2 + a * v)))
+    cos_rest = jnp.sin(pi * jnp.where(a < 1, a / 2 + (1 - a) * v, (2 - a) / 2 + (a - 1) * v))
+    general = jnp.exp(
+        jnp.log(jnp.maximum(sin_au, 0)) - jnp.log(cos_u) / a + (1 - a) / a * (jnp.log(cos_rest) - jnp.log(w))
+    )
+    magnitude = jnp.where(a == 1, sin_u / cos_u, jnp.where(a == 2, 2 * sin_u * jnp.sqrt(w), general))
+    return sign * magnitude
+
+
+def one_sided_stable(key: jax.Array, index: Any, dtype: Any) -> jax.Array:
+    """The logarithm of one positive stable variate A with E exp(-s A) = exp(-s^q), q = index in (0, 1].
+
+    With V uniform in (0, pi) and W ~ Exp(1),  A = sin(q V) sin(V)^(-1/q) [sin((1 - q) V) / W]^((1 - q)/q); A = 1 at
+    q = 1. The logarithm, because A itself overflows float32 long before its square root does. sqrt(A) N(0, C) with
+    q = alpha/2 has characteristic function exp(-(k^T C k / 2)^(alpha/2)). Source: Kanter (1975).
+    """
+    check_tail_index(2 * index, dtype)
+    q = jnp.asarray(index, dtype)
+    angle_bits, exponential_bits = jax.random.bits(key, (2,), jnp.uint32)
+    v = 2 * _unit(angle_bits >> 1, dtype)
+    opposite = 2 * _unit(~angle_bits >> 1, dtype)
+    w = _exponential(exponential_bits, dtype)
+    pi = jnp.asarray(np.pi, dtype)
+    sin_v = jnp.sin(pi * jnp.minimum(v, opposite))
+    general = (
+        jnp.log(jnp.sin(q * pi * v))
+        - jnp.log(sin_v) / q
+        + (1 - q) / q * (jnp.log(jnp.sin((1 - q) * pi * v)) - jnp.log(w))
+    )
+    return jnp.where(q == 1, jnp.zeros((), dtype), general)
+
+
+def minibatch_indices(key: jax.Array, num_examples: int, batch_size: int, sampling: Sampling) -> jax.Array:
+    """The examples of one minibatch, (batch_size,): independent draws, or a uniform subset without replacement."""
+    if sampling == "with_replacement":
+        return jax.random.randint(key, (batch_size,), 0, num_examples)
+    if batch_size**2 > 32 * num_examples:
+        return jax.random.permutation(key, num_examples)[:batch_size]
+    return _subset(key, num_examples, batch_size)
+
+
+def epoch_indices(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
+    """The minibatches of one epoch, (num_examples // batch_size, batch_size): a random permutation cut into batches;
+    the remainder of the permutation sits out."""
+    num_batches = num_examples // batch_size
+    order = jax.random.permutation(key, num_examples)
+    return order[: num_batches * batch_size].reshape(num_batches, batch_size)
+
+
+def check_tail_index(tail_index: Any, dtype: Any = None) -> None:
+    """Raise ValueError unless a concrete tail index lies in (0, 2], and at least 0.4 where `dtype` is float32."""
+    if isinstance(tail_index, jax.core.Tracer):
+        return
+    values = np.asarray(tail_index)
+    if not ((values > 0) & (values <= 2)).all():
+        raise ValueError(f"tail_index: expected a number in (0, 2] (2 is Gaussian), got {tail_index}")
+    if dtype is not None and jnp.finfo(dtype).bits < 64 and (values < SMALLEST_FLOAT32_TAIL_INDEX).any():
+        raise ValueError(
+            f"tail_index: {tail_index} is below {SMALLEST_FLOAT32_TAIL_INDEX}, where the largest draws overflow "
+            f"{jnp.dtype(dtype).name}; use float64 (jax_enable_x64) or a larger tail index"
+        )
+
+
+def _unit(bits31: jax.Array, dtype: Any) -> jax.Array:
+    """(bits + 1/2) 2^-32 for 31 random bits: uniform in (0, 1/2), never 0."""
+    return (bits31.astype(dtype) + 0.5) * 2.0**-32
+
+
+def _exponential(bits: jax.Array, dtype: Any) -> jax.Array:
+    """Exp(1) variates, exact in both tails: -log u from whichever end of (0, 1) u is nearer."""
+    lower = _unit(jnp.minimum(bits, ~bits), dtype)
+    return jnp.where(bits < jnp.uint32(2**31), -jnp.log(lower), -jnp.log1p(-lower))
+
+
+def _subset(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
+    """Floyd's algorithm: a uniform subset in batch_size draws. At j = n - B, ..., n - 1 take a uniform t <= j, or j
+    itself if t is already in."""
+    uppers = num_examples - batch_size + jnp.arange(batch_size)
+    proposals = jax.random.randint(key, (batch_size,), 0, uppers + 1)
+
+    def insert(chosen, position):
+        proposal = proposals[position]
+        taken = jnp.any((chosen == proposal) & (jnp.arange(batch_size) < position))
+        return chosen.at[position].set(jnp.where(taken, uppers[position], proposal)), None
+
+    return jax.lax.scan(insert, jnp.zeros_like(proposals), jnp.arange(batch_size))[0]

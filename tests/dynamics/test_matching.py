@@ -1,0 +1,98 @@
+"""match: every scaling between an SGD and its SDE, in numbers written out here."""
+
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sgdsde import noise
+from sgdsde.dynamics.matching import match
+from sgdsde.dynamics.minibatch import optimizer, sgd
+from sgdsde.problem import Problem
+
+SIGMA = np.diag([0.5, 2.0])  # of the four tilts below
+
+
+@pytest.fixture(scope="module")
+def problem():
+    z = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    return Problem(lambda x, z: 0.5 * x @ x + z @ x, z, lambda k: jnp.zeros(2))
+
+
+def noise_covariance(law, size):
+    columns = np.stack([np.asarray(law.apply(jnp.zeros(2), jnp.eye(size)[i])) for i in range(size)], axis=1)
+    return columns @ columns.T
+
+
+def test_momentum_divides_the_rate_and_keeps_the_covariance(problem):
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement", momentum=0.9)
+    sde = match(discrete, noise.anisotropic, substeps=4)
+    assert sde.learning_rate == pytest.approx(0.1 / (1 - 0.9))
+    assert sde.duration(0) == pytest.approx(discrete.duration(0))
+    assert sde.substeps == 4
+    np.testing.assert_allclose(noise_covariance(sde.noise, 4), SIGMA / 2, atol=1e-14)
+
+
+def test_a_schedule_under_momentum(problem):
+    schedule = optax.linear_schedule(0.1, 0.0, 10)
+    discrete = sgd(problem, learning_rate=schedule, batch_size=2, sampling="with_replacement", momentum=0.5)
+    sde = match(discrete, noise.anisotropic, substeps=1)
+    np.testing.assert_allclose(sde.duration(5), 2 * 0.05, rtol=1e-6)
+
+
+def test_the_finite_population_factor(problem):
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="without_replacement")
+    sde = match(discrete, noise.anisotropic, substeps=1)
+    np.testing.assert_allclose(noise_covariance(sde.noise, 4), SIGMA / 2 * (4 - 2) / (4 - 1), atol=1e-14)
+
+
+def test_trace_matched_kinds(problem):
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="without_replacement")
+    factor, at = (4 - 2) / (2 * 3), jnp.zeros(2)
+    variance = factor * np.trace(SIGMA) / 2
+    sde = match(discrete, noise.isotropic, substeps=1, at=at)
+    np.testing.assert_allclose(noise_covariance(sde.noise, 2), variance * np.eye(2), atol=1e-14)
+    sde = match(discrete, noise.constant, substeps=1, at=at)
+    np.testing.assert_allclose(noise_covariance(sde.noise, 2), factor * SIGMA, atol=1e-14)
+    for kind in (noise.levy, noise.levy_coordinates):
+        sde = match(discrete, kind, substeps=1, at=at, tail_index=1.5)
+        assert sde.noise.tail_index == 1.5
+        draws = (jnp.zeros(()), jnp.array([1.0, 0.0])) if kind is noise.levy else jnp.array([1.0, 0.0])
+        unit = np.sqrt(2) if kind is noise.levy else 1.0  # sqrt(2 A) G with A = 1, or a stable coordinate
+        scale = np.asarray(sde.noise.apply(jnp.zeros(2), draws))[0] / unit
+        np.testing.assert_allclose(scale, np.sqrt(variance / 2), rtol=1e-14)
+
+
+def test_a_given_scale_is_kept(problem):
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    sde = match(discrete, noise.levy, substeps=1, tail_index=1.5, scale=0.3)
+    found = sde.noise.apply(jnp.zeros(2), (jnp.zeros(()), jnp.ones(2)))
+    np.testing.assert_allclose(found, 0.3 * np.sqrt(2), rtol=1e-14)
+
+
+def test_epoch_sampling_says_that_no_white_noise_matches_it(problem):
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="epoch")
+    with pytest.warns(UserWarning, match="covariance of a single step"):
+        sde = match(discrete, noise.anisotropic, substeps=1)
+    np.testing.assert_allclose(noise_covariance(sde.noise, 4), SIGMA / 2 * 2 / 3, atol=1e-14)
+
+
+def test_what_has_no_sde_is_refused_with_the_reason(problem):
+    plain = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    adam = optimizer(problem, optax.adam(0.1), batch_size=2, sampling="with_replacement")
+    clipped = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement", clip=1.0)
+    with pytest.raises(ValueError, match="an optimizer has no SDE"):
+        match(adam, noise.anisotropic, substeps=1)
+    with pytest.raises(ValueError, match="clipping changes the mean"):
+        match(clipped, noise.anisotropic, substeps=1)
+    with pytest.raises(ValueError, match="expected dynamics made by `sgd`"):
+        match(match(plain, noise.anisotropic, substeps=1), noise.anisotropic, substeps=1)
+    with pytest.raises(ValueError, match="give `at`"):
+        match(plain, noise.isotropic, substeps=1)
+    with pytest.raises(TypeError, match="needs tail_index"):
+        match(plain, noise.levy, substeps=1, at=jnp.zeros(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        match(plain, noise.anisotropic_levy, substeps=1, tail_index=1.5)

@@ -1,0 +1,120 @@
+"""Discrete SGD: one step equals its formula and optax's, momentum, clipping, schedules, epochs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sgdsde.dynamics.contract import Dynamics
+from sgdsde.dynamics.minibatch import minibatch_gradient, optimizer, sgd
+from sgdsde.problem import Problem
+
+
+def squared_error(params, example):
+    return 0.5 * (example["y"] - params["w"] @ example["x"] - params["b"]) ** 2
+
+
+@pytest.fixture(scope="module", params=[jnp.float32, jnp.float64])
+def problem(request):
+    rng = np.random.default_rng(0)
+    examples = {
+        "x": jnp.asarray(rng.normal(size=(7, 3)), request.param),
+        "y": jnp.asarray(rng.normal(size=7), request.param),
+    }
+    init = lambda key: {"w": jnp.zeros(3, request.param), "b": jnp.zeros((), request.param)}
+    return Problem(squared_error, examples, init, penalty=lambda p: 0.05 * p["w"] @ p["w"])
+
+
+def run(dynamics, key, num_steps):
+    state = dynamics.init(dynamics.problem.init(key))
+    draws = None
+    for step in range(num_steps):
+        if dynamics.period == 1:
+            draws = now = dynamics.draw(key, step, 0)
+        else:
+            draws = dynamics.draw(key, step, 0) if step % dynamics.period == 0 else draws
+            now = draws[step % dynamics.period]
+        state = dynamics.advance(state, now, jnp.int32(step))
+    return state.params
+
+
+def test_sgd_equals_its_formula(problem, key):
+    dynamics = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    assert isinstance(dynamics, Dynamics)
+    params = {"w": jnp.ones(3, problem.examples["x"].dtype), "b": jnp.ones((), problem.examples["x"].dtype)}
+    after = dynamics.advance(dynamics.init(params), jnp.array([4, 4]), 0).params
+    x, y = np.asarray(problem.examples["x"])[4], np.asarray(problem.examples["y"])[4]
+    residual = y - x.sum() - 1
+    np.testing.assert_allclose(after["w"], 1 - 0.1 * (-residual * x + 0.1), rtol=1e-5)
+    np.testing.assert_allclose(after["b"], 1 + 0.1 * residual, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", ["with_replacement", "without_replacement", "epoch"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_optax_sgd_on_the_same_minibatches(problem, key, sampling, momentum):
+    """To rounding, in float32 and float64."""
+    ours = sgd(problem, learning_rate=0.05, batch_size=3, sampling=sampling, momentum=momentum)
+    theirs = optimizer(problem, optax.sgd(0.05, momentum or None), batch_size=3, sampling=sampling)
+    a, b = run(ours, key, 6), run(theirs, key, 6)
+    dtype = problem.examples["y"].dtype
+    assert a["w"].dtype == b["w"].dtype == dtype
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-5 if dtype == jnp.float32 else 1e-13)
+
+
+def test_a_clip_bounds_the_gradient_and_the_update(problem):
+    params = {"w": jnp.full(3, 100.0, problem.examples["x"].dtype), "b": jnp.zeros((), problem.examples["x"].dtype)}
+    dynamics = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement", clip=0.5 / 0.1)
+    update = jax.tree.map(jnp.subtract, dynamics.advance(dynamics.init(params), jnp.array([0, 1]), 0).params, params)
+    np.testing.assert_allclose(optax.global_norm(update), 0.5, rtol=1e-5)
+    gradient = minibatch_gradient(problem, params, jnp.array([0, 1]))
+    expected = -0.5 * gradient["w"] / optax.global_norm(gradient)
+    np.testing.assert_allclose(update["w"], expected, rtol=1e-3 if expected.dtype == jnp.float32 else 1e-10)
+    free = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement", clip=1e6)
+    plain = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    a = free.advance(free.init(params), jnp.array([0, 1]), 0).params
+    np.testing.assert_allclose(a["w"], plain.advance(plain.init(params), jnp.array([0, 1]), 0).params["w"], rtol=1e-6)
+
+
+def test_a_schedule_is_read_at_the_integer_step(problem, key):
+    schedule = optax.linear_schedule(0.1, 0.0, 4)
+    ours = sgd(problem, learning_rate=schedule, batch_size=2, sampling="with_replacement", momentum=0.5)
+    theirs = optimizer(problem, optax.sgd(schedule, 0.5), batch_size=2, sampling="with_replacement")
+    np.testing.assert_allclose(run(ours, key, 4)["w"], run(theirs, key, 4)["w"], rtol=1e-5)
+    np.testing.assert_allclose([ours.duration(step) for step in range(3)], [0.2, 0.15, 0.1], rtol=1e-6)
+
+
+def test_an_epoch_is_a_permutation_of_the_examples(problem, key):
+    dynamics = sgd(problem, learning_rate=0.1, batch_size=2, sampling="epoch")
+    assert dynamics.period == 3
+    draws = np.asarray(dynamics.draw(key, 0, 0))
+    assert draws.shape == (3, 2)
+    assert len(np.unique(draws)) == 6
+    assert not np.array_equal(draws, dynamics.draw(key, 3, 0))
+
+
+def test_durations_are_physical_time(problem):
+    plain = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    heavy = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement", momentum=0.9)
+    adam = optimizer(problem, optax.adam(0.1), batch_size=2, sampling="with_replacement")
+    assert plain.duration(0) == 0.1
+    assert heavy.duration(0) == pytest.approx(1.0)
+    assert np.isnan(adam.duration(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": -0.1}, "learning_rate: expected a finite number > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number > 0"),
+        ({"learning_rate": jnp.array([0.1, 0.2])}, "learning_rate: expected one number or a schedule"),
+        ({"batch_size": 8}, "batch_size: expected 1 to num_examples = 7, got 8"),
+        ({"batch_size": 0}, "batch_size: expected 1"),
+        ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\)"),
+        ({"clip": 0.0}, "clip: expected a number > 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(problem, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sgd(problem, **{"learning_rate": 0.1, "batch_size": 2, "sampling": "with_replacement", **options})

@@ -1,0 +1,132 @@
+"""Problem: gradients and covariances against formulas written out, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from sgdsde.problem import Problem, example_gradients, gradient, gradient_covariance, gradient_variance, loss
+
+
+def squared_error(params, example):
+    return 0.5 * (example["y"] - params["w"] @ example["x"]) ** 2
+
+
+def init(key):
+    return {"w": jnp.zeros(3)}
+
+
+@pytest.fixture
+def examples():
+    rng = np.random.default_rng(0)
+    return {"x": rng.normal(size=(7, 3)), "y": rng.normal(size=7)}
+
+
+def test_loss_gradient_and_covariance_of_least_squares(examples):
+    problem = Problem(squared_error, examples, init, penalty=lambda p: 0.1 * jnp.sum(p["w"] ** 2))
+    w = np.array([0.3, -1.0, 0.5])
+    residual = examples["y"] - examples["x"] @ w
+    each = -residual[:, None] * examples["x"]
+    np.testing.assert_allclose(loss(problem, {"w": jnp.array(w)}), 0.5 * np.mean(residual**2) + 0.1 * w @ w)
+    np.testing.assert_allclose(gradient(problem, {"w": jnp.array(w)})["w"], each.mean(0) + 0.2 * w)
+    np.testing.assert_allclose(example_gradients(problem, {"w": jnp.array(w)})["w"], each, rtol=1e-12)
+    sigma = np.cov(each.T, bias=True)
+    np.testing.assert_allclose(gradient_covariance(problem, {"w": jnp.array(w)}), sigma, rtol=1e-12)
+    np.testing.assert_allclose(gradient_variance(problem, {"w": jnp.array(w)}), np.trace(sigma), rtol=1e-12)
+
+
+def test_a_problem_is_a_pytree_with_numbers_as_leaves(examples):
+    problem = Problem(squared_error, examples, init)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, problem)
+    np.testing.assert_allclose(doubled.examples["y"], 2 * examples["y"])
+    assert jax.tree.structure(problem) == jax.tree.structure(Problem(squared_error, examples, init))
+
+
+def test_more_examples_of_the_same_shape_cost_no_recompilation(examples):
+    traces = []
+
+    @jax.jit
+    def value(problem):
+        traces.append(1)
+        return loss(problem, {"w": jnp.ones(3)})
+
+    for factor in (1.0, 2.0, 3.0):
+        value(Problem(squared_error, {"x": factor * examples["x"], "y": examples["y"]}, init))
+    assert len(traces) == 1
+
+
+def quadratic(hessian, x):
+    return 0.5 * x @ hessian @ x
+
+
+def tilted(hessian, x, z):
+    return quadratic(hessian, x) + z @ x
+
+
+def landscape(**changes):
+    z = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    hessian = jnp.eye(2)
+    fields = {
+        "example_loss": Partial(tilted, hessian),
+        "examples": z,
+        "init": lambda k: jnp.zeros(2),
+        "mean_loss": Partial(quadratic, hessian),
+        "noise_factor": lambda x: jnp.diag(jnp.array([0.5**0.5, 2.0**0.5])),
+    }
+    return Problem(**{**fields, **changes})
+
+
+def test_closed_forms_are_used_and_right_ones_accepted():
+    problem = landscape()
+    np.testing.assert_allclose(gradient(problem, jnp.array([1.0, 2.0])), [1.0, 2.0])
+    np.testing.assert_allclose(gradient_covariance(problem, jnp.ones(2)), np.diag([0.5, 2.0]), rtol=1e-14)
+    np.testing.assert_allclose(gradient_variance(problem, jnp.ones(2)), 2.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("mean_loss", lambda x: x @ x),
+        ("mean_loss", lambda x: 0.5 * x @ x + 1.0),
+        ("noise_factor", lambda x: jnp.diag(jnp.array([1.0, 2.0]))),
+        ("noise_factor", lambda x: jnp.diag(jnp.array([0.5**0.5, -(2.0**0.5)])) @ jnp.array([[1.0, 0.5], [0, 1]])),
+    ],
+)
+def test_a_wrong_closed_form_is_refused(field, wrong):
+    with pytest.raises(ValueError, match=rf"Problem.{field}: at a test point"):
+        landscape(**{field: wrong})
+
+
+def test_closed_forms_are_not_checked_under_a_trace():
+    def value(scale):
+        return loss(landscape(mean_loss=Partial(quadratic, scale * jnp.eye(2))), jnp.ones(2))
+
+    np.testing.assert_allclose(jax.jit(value)(3.0), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"example_loss": lambda p, e: p["w"] * e["y"]}, r"example_loss: expected a scalar loss.*shape \(3,\)"),
+        ({"example_loss": lambda p, e: 1}, r"example_loss: expected a floating-point loss"),
+        ({"example_loss": 3}, r"example_loss"),
+        ({"examples": {}}, r"examples: expected at least one array"),
+        ({"examples": {"x": np.zeros((4, 3)), "y": np.zeros(5)}}, r"\['x'\] has 4, examples\['y'\] has 5"),
+        ({"examples": {"x": np.zeros((4, 3)), "y": np.zeros(())}}, r"is a scalar"),
+        ({"examples": {"x": np.full((4, 3), np.nan), "y": np.zeros(4)}}, r"examples\['x'\]: contains NaN"),
+        ({"init": lambda k: {"w": jnp.zeros(3, int)}}, r"init: params\['w'\] is int64"),
+        ({"penalty": lambda p: p["w"]}, r"penalty: expected a scalar"),
+        ({"noise_factor": lambda p: {"w": jnp.zeros((2, 5))}}, r"noise_factor: expected the shapes of params"),
+    ],
+)
+def test_a_wrong_problem_is_refused_with_the_field_and_the_mend(examples, changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Problem(**{"example_loss": squared_error, "examples": examples, "init": init, **changes})
+
+
+def test_float32_stays_float32():
+    z = jnp.array([[1.0], [-1.0]], jnp.float32)
+    problem = Problem(lambda x, z: 0.5 * (x @ x) + z @ x, z, lambda k: jnp.zeros(1, jnp.float32))
+    assert gradient(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
+    assert gradient_covariance(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
