@@ -19,7 +19,7 @@ from jax.tree_util import Partial, tree_leaves, tree_map
 
 from sgdsde.problem import Problem, example_gradients
 from sgdsde.pytree import as_float, as_partial, concrete, pytree
-from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable
+from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable_like
 
 __all__ = [
     "Noise",
@@ -158,8 +158,7 @@ def _normals(problem, key):
 
 
 def _normal_vector(problem, factor, key):
-    dtype = tree_leaves(problem.params_like)[0].dtype
-    return jax.random.normal(key, (factor.shape[1],), dtype)
+    return normals_like(key, _vector(problem, factor.shape[1]))
 
 
 def _example_weights(problem, key):
@@ -167,20 +166,20 @@ def _example_weights(problem, key):
     size = problem.num_examples
     if problem.noise_factor is not None:
         size = tree_leaves(jax.eval_shape(problem.noise_factor, like))[0].shape[-1]
-    return jax.random.normal(key, (size,), tree_leaves(like)[0].dtype)
+    return normals_like(key, _vector(problem, size))
+
+
+def _vector(problem, size):
+    return jax.ShapeDtypeStruct((size,), tree_leaves(problem.params_like)[0].dtype)
 
 
 def _stable_like(problem, tail_index, key):
-    leaves, structure = jax.tree.flatten(problem.params_like)
-    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
-    draws = [symmetric_stable(k, tail_index, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
-    return structure.unflatten(draws)
+    return symmetric_stable_like(key, tail_index, problem.params_like)
 
 
 def _stable_mixture(draw_normals, problem, tail_index, key):
-    mixing_key, normal_key = jax.random.split(key)
     dtype = tree_leaves(problem.params_like)[0].dtype
-    return one_sided_stable(mixing_key, tail_index / 2, dtype), draw_normals(normal_key)
+    return one_sided_stable(key, tail_index / 2, dtype), draw_normals(key)
 
 
 def _isotropic(variance, params, normals):

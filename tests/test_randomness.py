@@ -1,6 +1,7 @@
 """Randomness: exact known answers, exact laws, then statistics with z limits (5.9: one false alarm in 3e8 each)."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,29 @@ def test_draws_do_not_depend_on_how_many_chains_there_are(implementation):
     )
     chains = jnp.arange(5, dtype=jnp.uint32)
     np.testing.assert_array_equal(jax.vmap(draw)(chains)[:2], jax.vmap(draw)(chains[:2]))
+
+
+def test_threefry_has_its_known_answers_and_is_the_generator_of_jax(key):
+    """Random123's test vectors, then JAX's own words for the same key and counters."""
+    ones = 0xFFFFFFFF
+    for words, counter, answer in [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((ones, ones), (ones, ones), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ]:
+        found = randomness.threefry2x32(
+            tuple(jnp.uint32(word) for word in words), tuple(jnp.uint32(word) for word in counter)
+        )
+        assert tuple(int(word) for word in found) == answer
+    theirs = jax.extend.random.threefry_2x32(jax.random.key_data(key), jnp.array([7, 0], jnp.uint32))
+    np.testing.assert_array_equal(jax.random.key_data(randomness.step_key(key, 7, 0)), theirs)
+
+
+@pytest.mark.parametrize("bound", [1, 3, 65_537, 2**31 - 1])
+def test_indices_are_the_high_word_of_a_product(key, bound):
+    bits = jax.random.bits(key, (100,), jnp.uint32)
+    exact = [(int(word) * bound) >> 32 for word in np.asarray(bits)]
+    np.testing.assert_array_equal(randomness._below(bits, bound), exact)
 
 
 def test_old_style_keys_are_the_same_keys():
