@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sgdsde import measurements as measurements
     from sgdsde import noise as noise
     from sgdsde import predictions as predictions
+    from sgdsde import style as style
     from sgdsde.comparison import compare as compare
     from sgdsde.dynamics.flows import diffrax_terms as diffrax_terms
     from sgdsde.dynamics.flows import gradient_flow as gradient_flow
@@ -63,6 +64,7 @@ _MODULES = {
     "noise": "sgdsde.noise",
     "predictions": "sgdsde.predictions",
     "regression": "sgdsde.problems.regression",
+    "style": "sgdsde.style",
 }
 
 __all__ = ["__version__", *_HOMES, *_MODULES]

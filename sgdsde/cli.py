@@ -70,12 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN
     except OSError as error:
-        where = f" ({shown(Path(error.filename))})" if isinstance(error.filename, str) else ""
-        return _complain(
-            f"The result could not be written: {error.strerror or error}{where}. {_free_space()} "
-            "Results that were complete before are untouched.",
-            BROKEN,
-        )
+        return _complain(_unwritten(error, Path.cwd()), BROKEN)
 
 
 def _run(arguments: list[str]) -> int:
@@ -253,6 +248,8 @@ def _compute(
             raise ExperimentError(str(error)) from error
         traceback.print_exception(error.__cause__)
         sys.exit(_complain(str(error), BROKEN))
+    except OSError as error:
+        sys.exit(_complain(_unwritten(error, runs), BROKEN))
 
 
 def _show(folder: Path) -> int:
@@ -290,10 +287,12 @@ def _columns() -> int:
     return shutil.get_terminal_size((120, 24)).columns
 
 
-def _free_space() -> str:
-    with contextlib.suppress(OSError):
-        return f"{shutil.disk_usage('.').free / 1e6:,.0f} MB are free where the command ran."
-    return ""
+def _unwritten(error: OSError, folder: Path) -> str:
+    where = f" ({shown(Path(error.filename))})" if isinstance(error.filename, str) else ""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    free = f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {shown(folder)}."
+    return f"{error.strerror or error}{where}. {free} Results that were complete before are untouched."
 
 
 def _complain(message: str, status: int, label: str = "error: ") -> int:

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial, tree_leaves, tree_map
 
 from sgdsde.problem import Problem, example_gradients
-from sgdsde.pytree import as_float, as_partial, concrete, pytree
+from sgdsde.pytrees import as_float, as_partial, concrete, pytree
 from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable_like
 
 __all__ = [

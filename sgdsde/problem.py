@@ -16,7 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
-from sgdsde.pytree import as_partial, pytree
+from sgdsde.pytrees import as_partial, pytree
 
 __all__ = ["Problem", "example_gradients", "gradient", "gradient_covariance", "gradient_variance", "loss"]
 

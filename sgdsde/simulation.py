@@ -17,7 +17,7 @@ from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from tqdm.auto import tqdm
 
 from sgdsde.dynamics.contract import Dynamics, State
-from sgdsde.pytree import as_partial, pytree
+from sgdsde.pytrees import as_partial, pytree
 from sgdsde.randomness import counter_key
 
 __all__ = ["Interrupted", "Trajectory", "simulate"]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from sgdsde.problem import Problem
-from sgdsde.pytree import as_float, as_partial, concrete
+from sgdsde.pytrees import as_float, as_partial, concrete
 
 __all__ = ["Dynamics", "State", "check_learning_rate", "rate_at"]
 

@@ -21,7 +21,7 @@ from jax.tree_util import tree_leaves, tree_map
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
 from sgdsde.noise import Noise
 from sgdsde.problem import Problem, gradient
-from sgdsde.pytree import pytree
+from sgdsde.pytrees import pytree
 from sgdsde.randomness import step_key
 
 __all__ = ["EulerMaruyama", "euler_maruyama", "explicit", "implicit", "tamed"]

@@ -17,7 +17,7 @@ from jax.tree_util import tree_leaves, tree_map
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
-from sgdsde.pytree import as_float, concrete, pytree
+from sgdsde.pytrees import as_float, concrete, pytree
 from sgdsde.randomness import Sampling, epoch_indices, minibatch_indices, step_key
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]

@@ -1,0 +1,221 @@
+"""An experiment file as an object, and its Config: which values it takes, and what identifies a result."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import math
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sgdsde.experiment.folders import ExperimentError, description, nearest, shown
+
+RESERVED = ("smoke", "float64", "device", "fresh", "output", "experiments", "help")
+"""Flags of the command, which no Config field may be named after."""
+
+KINDS = "float, int, bool, str, a Literal of strings or ints, or a tuple of floats, ints or strings"
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What an experiment file defines; `SWEEP` is left to the sweeps."""
+
+    name: str
+    file: Path
+    config_class: type
+    smoke: Any
+    dimensions: dict[str, tuple[str, ...]]
+    run: Callable
+    checks: Callable
+    plot: Callable
+    description: str
+
+
+def load_experiment(file: Path) -> Experiment:
+    """Import an experiment file and check that it keeps the contract; nothing is computed.
+
+    Raises:
+        ExperimentError: the file fails to import, lacks a part, has a Config field of an unusable type, or makes
+            JAX arrays at import.
+    """
+    name = file.stem
+    if not name.isidentifier():
+        raise ExperimentError(f"{shown(file)}: name it with letters, digits and underscores, such as `my_test.py`.")
+    module = _import(file)
+    missing = [part for part in ("Config", "SMOKE", "run", "checks", "plot") if not hasattr(module, part)]
+    if missing:
+        raise ExperimentError(
+            f"{shown(file)} defines no `{'`, no `'.join(missing)}`. An experiment file defines Config, SMOKE, "
+            "run(config, key), checks(config, arrays) and plot(config, arrays)."
+        )
+    _check_config_class(file, module.Config)
+    if not isinstance(module.SMOKE, module.Config):
+        raise ExperimentError(f"{shown(file)}: SMOKE must be a Config, such as SMOKE = Config(num_steps=20).")
+    dimensions = getattr(module, "DIMENSIONS", {})
+    if not isinstance(dimensions, dict) or not all(isinstance(names, tuple | list) for names in dimensions.values()):
+        raise ExperimentError(f"{shown(file)}: DIMENSIONS must be a dictionary: array name to tuple of names.")
+    if "jax" in sys.modules:
+        array = sys.modules["jax"].Array
+        made = [key for key, value in vars(module).items() if isinstance(value, array)]
+        if made:
+            raise ExperimentError(
+                f"{shown(file)} makes a JAX array at import: `{made[0]}`. Make it inside run(), so that precision and "
+                "device can still be chosen."
+            )
+    return Experiment(
+        name=name,
+        file=file,
+        config_class=module.Config,
+        smoke=normalised(module.SMOKE),
+        dimensions={key: tuple(names) for key, names in dimensions.items()},
+        run=module.run,
+        checks=module.checks,
+        plot=module.plot,
+        description=description(file),
+    )
+
+
+def _import(file: Path) -> Any:
+    identity = f"sgdsde_experiment_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(identity, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[identity] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[identity]
+        raise ExperimentError(f"{shown(file)} cannot be imported: {reason(error, file)}") from error
+    return module
+
+
+def reason(error: BaseException, file: Path) -> str:
+    """An exception in one line, with the last line of the experiment file that it passed through."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == str(file):
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    text = " ".join(str(error).split())
+    where = f" ({file.name}, line {line})" if line and f"line {line}" not in text else ""
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _check_config_class(file: Path, config_class: Any) -> None:
+    where = f"{shown(file)}: Config"
+    parameters = getattr(config_class, "__dataclass_params__", None)
+    if not isinstance(config_class, type) or parameters is None or not parameters.frozen:
+        raise ExperimentError(f"{where} must be a class decorated with @dataclass(frozen=True).")
+    kinds = field_kinds(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ExperimentError(f"{where}.{field.name} has no default value; every field needs one.")
+        if field.name in RESERVED:
+            raise ExperimentError(f"{where}.{field.name} is a flag of the command; give the field another name.")
+        if not _is_usable(kinds[field.name]):
+            raise ExperimentError(f"{where}.{field.name} is annotated {kinds[field.name]}; use {KINDS}.")
+    if kinds.get("seed") is not int:
+        raise ExperimentError(f"{where} needs a field `seed: int = 0`.")
+    normalised(config_class())
+
+
+def field_kinds(config_class: type) -> dict[str, Any]:
+    """The annotation of each field; float and tuple-of-float fields are numbers to trace, all others are static."""
+    hints = typing.get_type_hints(config_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
+
+
+def _is_usable(kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        entries = [entry for entry in typing.get_args(kind) if entry is not Ellipsis]
+        return bool(entries) and set(entries) <= {float, int, str} and len(set(entries)) == 1
+    if typing.get_origin(kind) is typing.Literal:
+        return all(isinstance(choice, str | int) for choice in typing.get_args(kind))
+    return kind in (float, int, bool, str)
+
+
+def changed(config: Any, values: Mapping[str, Any]) -> Any:
+    """A Config with some fields replaced.
+
+    Raises:
+        ExperimentError: a field that does not exist (the nearest one is named), or a value that does not fit.
+    """
+    check_names(values, type(config))
+    return normalised(config, values)
+
+
+def check_names(names: Iterable[str], config_class: type, also: tuple[str, ...] = ()) -> None:
+    """Refuse a name that is no field of the Config, nor one of the names in `also`."""
+    valid = [field.name for field in dataclasses.fields(config_class)]
+    for name in names:
+        if name not in valid and name not in also:
+            raise ExperimentError(f"There is no field `{name}`. {nearest(name, (*valid, *also))}")
+
+
+def normalised(config: Any, values: Mapping[str, Any] | None = None) -> Any:
+    """A Config whose values are of the annotated types: integers become floats where a float is meant.
+
+    Raises:
+        ExperimentError: a value of another type, or one that is not finite; the field is named.
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | dict(values or {})
+    kinds = field_kinds(type(config))
+    converted = {name: _converted(name, kinds[name], value) for name, value in values.items()}
+    try:
+        return type(config)(**converted)
+    except (TypeError, ValueError) as error:  # the file's own checks, in __post_init__
+        raise ExperimentError(f"Config: {error}") from error
+
+
+def _converted(name: str, kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            raise ExperimentError(f"{name}: expected a tuple, got {value!r}; write ({value!r},) for a single value.")
+        if Ellipsis not in arguments and len(value) != len(arguments):
+            raise ExperimentError(f"{name}: expected {len(arguments)} values, got {len(value)}: {value!r}.")
+        if not value:
+            raise ExperimentError(f"{name}: expected at least one value, got none.")
+        return tuple(_converted(f"{name}[{index}]", arguments[0], entry) for index, entry in enumerate(value))
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ExperimentError(f"{name}: got {value!r}. {nearest(str(value), map(str, arguments))}")
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()  # a NumPy scalar
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ExperimentError(f"{name}: expected a number, got {value!r}.")
+        if not math.isfinite(value):
+            raise ExperimentError(f"{name}: expected a finite number, got {value!r}.")
+        return float(value)
+    if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ExperimentError(f"{name}: expected a whole number, got {value!r}.")
+    if kind in (bool, str) and not isinstance(value, kind):
+        raise ExperimentError(f"{name}: expected {'True or False' if kind is bool else 'a text'}, got {value!r}.")
+    return value
+
+
+def config_as_dict(config: Any) -> dict[str, Any]:
+    """The fields of a Config as JSON can hold them."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def source_hash(file: Path) -> str:
+    """SHA-256 of the experiment file and of every Python file of the package: changed code is another result."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for source in (file, *sorted(package.rglob("*.py"))):
+        name = source.name if source is file else source.relative_to(package).as_posix()
+        digest.update(f"{name}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def content_hash(source: str, **identity: Any) -> str:
+    """The name of a result folder: what was computed (`identity`: config, size, precision, platform) by which code."""
+    text = json.dumps({"source": source} | identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

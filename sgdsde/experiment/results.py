@@ -1,0 +1,220 @@
+"""A result folder: what is written into it, and how it is read back and verified."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgdsde.experiment.check import Check
+from sgdsde.experiment.files import recover
+from sgdsde.experiment.folders import ExperimentError, nearest, shown
+
+SCHEMA = 1
+SUMMARY_COLUMNS = (
+    "kind", "name", "value", "minimum", "maximum", "num_values", "num_nonfinite",
+    "standard_error", "predicted", "tolerance", "expect", "verdict", "source",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A result folder read back: `config` and `provenance` as dictionaries, `arrays` by name, `verdict` or None."""
+
+    folder: Path
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    verdict: dict[str, Any] | None
+    arrays: dict[str, np.ndarray]
+
+
+def load_result(folder: str | Path) -> Result:
+    """Read a result folder after verifying every byte of it.
+
+    Raises:
+        ExperimentError: not a result folder, damaged, of another schema, or without saved arrays.
+    """
+    folder = Path(folder)
+    provenance = verified(folder)
+    if not (folder / "data.nc").exists():
+        why = provenance.get("reason") or "the run did not end"
+        raise ExperimentError(f"{shown(folder)} holds no arrays: status {provenance['status']} ({why}).")
+    import xarray
+
+    with xarray.open_dataset(folder / "data.nc", engine="netcdf4", decode_times=False) as dataset:
+        arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
+    return Result(folder, read_json(folder / "config.json"), provenance, read_verdict(folder), arrays)
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """The verdict of a result folder; None where the run failed before there was one."""
+    return read_json(folder / "verdict.json") if (folder / "verdict.json").exists() else None
+
+
+def verified(folder: Path) -> dict[str, Any]:
+    """The provenance of a result folder, each file of which has the checksum recorded there.
+
+    Raises:
+        ExperimentError: not a result folder, or not as it was written; the file is named.
+    """
+    recover(folder)
+    file = folder / "provenance.json"
+    if not file.is_file():
+        raise ExperimentError(f"{shown(folder)} is not a result folder: it holds no provenance.json.")
+    provenance = read_json(file)
+    recorded = provenance.get("checksums") if isinstance(provenance, dict) else None
+    mend = "Compute it anew with --fresh, or restore it from version control."
+    if not isinstance(recorded, dict):
+        raise ExperimentError(f"{shown(folder)}: provenance.json holds no checksums; the folder is incomplete. {mend}")
+    unsealed = provenance | {"checksums": {name: value for name, value in recorded.items() if name != file.name}}
+    sums = _checksums(folder) | {file.name: _sha256(_dumps(unsealed).encode())}
+    for name in sorted(recorded.keys() | sums.keys()):
+        if name not in sums:
+            raise ExperimentError(f"{shown(folder)}: {name} is missing. {mend}")
+        if name not in recorded:
+            raise ExperimentError(f"{shown(folder)}: {name} does not belong there; move it away.")
+        if sums[name] != recorded[name] or (name == file.name and file.read_bytes() != _dumps(provenance).encode()):
+            raise ExperimentError(f"{shown(folder)}: {name} is damaged (its checksum differs). {mend}")
+    if provenance.get("schema") != SCHEMA:
+        raise ExperimentError(
+            f"{shown(folder)} has result schema {provenance.get('schema')}; this version reads {SCHEMA}. {mend}"
+        )
+    return provenance
+
+
+def write_provenance(folder: Path, provenance: Mapping[str, Any], *, seal: bool) -> None:
+    """Write provenance.json; with `seal`, together with the checksum of every file including itself."""
+    provenance = dict(provenance)
+    provenance.pop("checksums", None)
+    if seal:
+        sums = _checksums(folder)
+        sums["provenance.json"] = _sha256(_dumps(provenance | {"checksums": sums}).encode())
+        provenance["checksums"] = sums
+    (folder / "provenance.json").write_bytes(_dumps(provenance).encode())
+
+
+def write_arrays(
+    file: Path,
+    arrays: Mapping[str, np.ndarray],
+    dimensions: Mapping[str, tuple[str, ...]],
+    attributes: Mapping[str, str],
+) -> None:
+    """Write named arrays as one compressed netCDF file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import xarray
+
+    dataset = xarray.Dataset(
+        {name: (dimensions[name], array) for name, array in arrays.items()}, attrs=dict(attributes)
+    )
+    encoding = {name: {"zlib": True, "complevel": 4} for name, array in arrays.items() if array.ndim}
+    try:
+        dataset.to_netcdf(file, engine="netcdf4", encoding=encoding)
+    except RuntimeError as error:  # the library's word for a write that failed
+        file.unlink(missing_ok=True)
+        raise OSError(f"data.nc could not be written: {error}") from error
+
+
+def named_dimensions(
+    shapes: Mapping[str, tuple[int, ...]], dimensions: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """The dimension names of every array: from DIMENSIONS, else `NAME_0`, `NAME_1`, ...
+
+    A one-dimensional array named like a dimension is the coordinate along it.
+
+    Raises:
+        ExperimentError: a name without an array, a wrong number of dimensions, or a dimension of two sizes.
+    """
+    for name in dimensions:
+        if name not in shapes:
+            raise ExperimentError(f"DIMENSIONS names `{name}`, which run() does not return. {nearest(name, shapes)}")
+    used = {dimension for names in dimensions.values() for dimension in names}
+    named, sizes = {}, {}
+    for name, shape in shapes.items():
+        default = (name,) if name in used and len(shape) == 1 else tuple(f"{name}_{axis}" for axis in range(len(shape)))
+        named[name] = tuple(dimensions.get(name, default))
+        if len(named[name]) != len(shape) or len(set(named[name])) != len(shape):
+            raise ExperimentError(f"DIMENSIONS of `{name}` are {named[name]}, but its shape is {shape}.")
+        for dimension, size in zip(named[name], shape, strict=True):
+            first, expected = sizes.setdefault(dimension, (name, size))
+            if size != expected:
+                raise ExperimentError(
+                    f"Dimension `{dimension}` is {expected} long in `{first}`, {size} long in `{name}`; use two names."
+                )
+    for name in shapes.keys() & sizes.keys():
+        if named[name] != (name,):
+            raise ExperimentError(f"`{name}` is a dimension and an array of shape {shapes[name]}; rename one of them.")
+    return named
+
+
+def write_summary(file: Path, arrays: Mapping[str, np.ndarray], checks: Sequence[Check], *, judged: bool) -> None:
+    """One row for each array (its mean, minimum and maximum; the value of a scalar) and one for each check."""
+    with open(file, "w", encoding="utf-8", newline="") as stream:
+        rows = csv.DictWriter(stream, SUMMARY_COLUMNS, restval="", lineterminator="\n")
+        rows.writeheader()
+        for name, array in arrays.items():
+            rows.writerow({"kind": "array", "name": name} | _statistics(array))
+        for check in checks:
+            row = check.as_dict()
+            verdict = row["verdict"] if judged else ""
+            rows.writerow({"kind": "check", "value": row.pop("measured")} | row | {"verdict": verdict})
+
+
+def _statistics(array: np.ndarray) -> dict[str, Any]:
+    if array.size == 0 or array.dtype.kind not in "biuf":
+        return {"num_values": array.size}
+    numbers = array.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return {
+            "value": float(numbers.mean()),
+            "minimum": float(numbers.min()),
+            "maximum": float(numbers.max()),
+            "num_values": array.size,
+            "num_nonfinite": int((~np.isfinite(numbers)).sum()),
+        }
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write strict JSON; a number that is not finite becomes the text "nan", "inf" or "-inf", which float() reads."""
+    file.write_bytes(_dumps(value).encode())
+
+
+def read_json(file: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ExperimentError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"{shown(file)} is missing or damaged: {error}") from error
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _strict(entry) for key, entry in value.items()}
+    return [_strict(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Of every file but the provenance, which holds them; a hidden file is the system's own affair."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    return {file.name: _sha256(file.read_bytes()) for file in files if file.name != "provenance.json"}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,307 @@
+"""One experiment, from Config to result folder: check the shapes, compute, save, judge, draw; publish in results/."""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgdsde import style
+from sgdsde.experiment import provenance, results
+from sgdsde.experiment.check import Check, judge
+from sgdsde.experiment.config import (
+    Experiment,
+    changed,
+    check_names,
+    config_as_dict,
+    content_hash,
+    normalised,
+    reason,
+    source_hash,
+)
+from sgdsde.experiment.files import publish, recover, working_folder
+from sgdsde.experiment.folders import ExperimentError, shown
+
+LARGEST_DATA = 1_000_000
+"""Bytes of `data.nc` that may lie under results/, which is committed."""
+
+
+BEFORE = "run, before computing"
+WRITING = ("data", "summary", "figure")
+
+
+class RunError(Exception):
+    """An experiment raised an exception: the folder that records it, and whether the user's values caused it."""
+
+    def __init__(self, message: str, *, is_mistake: bool):
+        super().__init__(message)
+        self.is_mistake = is_mistake
+
+
+def run_experiment(
+    experiment: Experiment,
+    config: Any,
+    *,
+    smoke: bool,
+    fresh: bool,
+    runs: Path,
+    command: str,
+    published: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Compute one result folder, `runs/NAME/<hash>`, or find it there complete.
+
+    Args:
+        experiment: the experiment file.
+        config: its Config.
+        smoke: print the checks, do not judge them.
+        fresh: compute even if a complete result of the same code and config is there.
+        runs: the folder `runs`.
+        command: what is recorded as the command.
+        published: another folder, `results/NAME`, in which the same result may already be.
+        say: receives each line of progress.
+
+    Returns:
+        The folder. An earlier complete result stays whole until the new one is complete, whatever happens.
+
+    Raises:
+        ExperimentError: the file breaks the contract.
+        RunError: run, checks or plot raised an exception; what was computed is kept, with the reason.
+        KeyboardInterrupt: Ctrl-C; likewise.
+        OSError: the result cannot be written.
+    """
+    config = normalised(config)
+    environment = provenance.environment()
+    source = source_hash(experiment.file)
+    values = config_as_dict(config)
+    identity = {"config": values, "smoke": smoke, "dtype": environment["dtype"], "platform": environment["platform"]}
+    target = runs / experiment.name / content_hash(source, **identity)
+    size = "smoke size" if smoke else "full size"
+    for place in () if fresh else (published, target):
+        if place is not None and is_complete(place, target.name, say):
+            say(f"{experiment.name}: already computed with this code and config, shown again; --fresh computes anew")
+            return place
+    say(f"{experiment.name}: {size}, {environment['dtype']}, {environment['platform']} -> {shown(target)}")
+    record = {
+        "schema": results.SCHEMA,
+        "experiment": experiment.name,
+        "status": "running",
+        "reason": None,
+        "command": command,
+        "smoke": smoke,
+        "seed": config.seed,
+        **provenance.commit(experiment.file.parent),
+        "source": source,
+        "hash": target.name,
+        "start": provenance.now(),
+        "end": None,
+        **environment,
+    }
+    started = time.monotonic()
+    provenance.reset_peak_memory()
+    with working_folder(target) as work:
+        results.write_json(work / "config.json", values)
+        results.write_provenance(work, record, seal=False)
+        stage, failure, status, why = _Stage(), None, "done", None
+        try:
+            _fill(work, experiment, config, smoke, stage, say)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            why = None if status == "interrupted" else f"{stage.name}: {reason(error, experiment.file)}"
+            failure = error
+        record |= {"status": status, "reason": why, "end": provenance.now()}
+        record |= {"wall_seconds": round(time.monotonic() - started, 2), **provenance.peak_memory()}
+        if failure is None:
+            results.write_provenance(work, record, seal=True)
+            publish(work, target)
+            return target
+        with contextlib.suppress(OSError):  # a full disk: the reason is on the screen
+            if stage.name != BEFORE and not is_complete(target, target.name, lambda line: None):
+                results.write_provenance(work, record, seal=True)
+                publish(work, target)
+    explained = failure if stage.name in WRITING else _explained(experiment, failure, why)
+    if explained is failure:
+        raise failure
+    raise explained from failure
+
+
+def is_complete(folder: Path, identity: str, say: Callable[[str], None]) -> bool:
+    """Whether a folder holds a finished, undamaged result with this hash; says so when it is damaged."""
+    recover(folder)
+    if not (folder / "provenance.json").exists():
+        return False
+    try:
+        record = results.verified(folder)
+    except ExperimentError as error:
+        say(f"computing anew: {error}")
+        return False
+    return record["status"] == "done" and record["hash"] == identity
+
+
+@dataclasses.dataclass
+class _Stage:
+    """What is being done, for the record of a failure."""
+
+    name: str = BEFORE
+
+
+def _fill(work: Path, experiment: Experiment, config: Any, smoke: bool, stage: _Stage, say: Callable) -> None:
+    """Everything between an empty working folder and one that lacks only its final provenance."""
+    import jax
+
+    key = jax.random.key(config.seed)
+    _check_shapes(experiment, config, key, say)
+    stage.name = "run"
+    arrays = _on_host(experiment.run(config, key))
+    stage.name = "data"
+    dimensions = results.named_dimensions({name: array.shape for name, array in arrays.items()}, experiment.dimensions)
+    attributes = {"experiment": experiment.name, "title": experiment.description.split("\n")[0]}
+    results.write_arrays(work / "data.nc", arrays, dimensions, attributes)
+    stage.name = "checks"
+    checks = _checked(experiment, config, arrays)
+    stage.name = "summary"
+    results.write_summary(work / "summary.csv", arrays, checks, judged=not smoke)
+    results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
+    stage.name = "plot"
+    drawn = _drawn(experiment, config, arrays)
+    stage.name = "figure"
+    style.save(drawn, work)
+
+
+def _check_shapes(experiment: Experiment, config: Any, key: Any, say: Callable) -> None:
+    """Trace `run` without computing, so that a mistake in a value or a shape costs no compilation."""
+    import jax
+
+    untraceable = (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    )
+
+    def named(key: Any) -> dict[str, Any]:
+        arrays = experiment.run(config, key)
+        _check_named(arrays)
+        return arrays
+
+    try:
+        shapes = jax.eval_shape(named, key)
+    except untraceable:
+        say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
+        return
+    results.named_dimensions({name: array.shape for name, array in shapes.items()}, experiment.dimensions)
+
+
+def _check_named(arrays: Any) -> None:
+    if not isinstance(arrays, dict) or not arrays:
+        raise ExperimentError(f"run() must return a dictionary of named arrays, got {type(arrays).__name__}.")
+    for name in arrays:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ExperimentError(f"run() returned an array named {name!r}; use letters, digits and underscores.")
+        if not hasattr(arrays[name], "shape") and not isinstance(arrays[name], int | float):
+            raise ExperimentError(
+                f"run() returned {type(arrays[name]).__name__} as `{name}`; each value must be one array, not a pytree."
+            )
+
+
+def _on_host(arrays: Any) -> dict[str, np.ndarray]:
+    """The arrays of `run` as NumPy arrays, once they are computed."""
+    import jax
+
+    _check_named(arrays)
+    host = {name: np.asarray(array) for name, array in jax.device_get(arrays).items()}
+    for name, array in host.items():
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise ExperimentError(
+                f"`{name}` has dtype {array.dtype}, which data.nc cannot hold; return real numbers, a complex one as "
+                "its real and imaginary parts."
+            )
+    return host
+
+
+def _checked(experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray]) -> list[Check]:
+    checks = experiment.checks(config, dict(arrays))
+    if not isinstance(checks, list) or not checks or not all(isinstance(check, Check) for check in checks):
+        raise ExperimentError("checks() must return a list of Check, at least one.")
+    names = [check.name for check in checks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ExperimentError(f"checks() returned two checks of one name: {twice[0]!r}.")
+    return checks
+
+
+def _verdict(experiment: Experiment, config: Any, checks: list[Check], smoke: bool) -> dict[str, Any]:
+    rows = [check.as_dict() | ({"verdict": None} if smoke else {}) for check in checks]
+    passed = None if smoke else judge(checks)
+    return {
+        "experiment": experiment.name,
+        "config": config_as_dict(config),
+        "smoke": smoke,
+        "passed": passed,
+        "checks": rows,
+    }
+
+
+def _drawn(experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The figure of saved arrays, drawn without a window."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with style.context():
+        drawn = experiment.plot(config, dict(arrays))
+    if not hasattr(drawn, "savefig"):
+        raise ExperimentError(f"plot() must return one matplotlib Figure, got {type(drawn).__name__}.")
+    return drawn
+
+
+def redraw(experiment: Experiment, folder: Path, say: Callable[[str], None] = print) -> None:
+    """Draw the figure of a result folder again, from its saved arrays and its config.
+
+    Raises:
+        ExperimentError: the folder is damaged, holds no arrays, or its config no longer fits the experiment file.
+    """
+    result = results.load_result(folder)
+    check_names(result.config, experiment.config_class)
+    if source_hash(experiment.file) != result.provenance["source"]:
+        say(f"note: the code has changed since {shown(folder)} was computed; its arrays are drawn as they are")
+    with working_folder(folder) as work:
+        for file in folder.iterdir():
+            shutil.copyfile(file, work / file.name)
+        config = changed(experiment.config_class(), result.config)
+        style.save(_drawn(experiment, config, result.arrays), work)
+        results.write_provenance(work, result.provenance | {"redrawn": provenance.now()}, seal=True)
+        publish(work, folder)
+
+
+def publish_result(folder: Path, target: Path) -> None:
+    """Copy a complete result folder to its place under results/, replacing the one there.
+
+    Raises:
+        ExperimentError: data.nc is too large to be committed, or `target` is something else than a result folder.
+    """
+    size = (folder / "data.nc").stat().st_size
+    if size > LARGEST_DATA:
+        raise ExperimentError(
+            f"data.nc is {size / 1e6:.1f} MB, and results/ takes less than {LARGEST_DATA / 1e6:.0f} MB: return smaller "
+            f"reductions from run(). The result itself is kept in {shown(folder)}."
+        )
+    if target.exists() and any(target.iterdir()) and not (target / "provenance.json").exists():
+        raise ExperimentError(f"{shown(target)} exists and is no result folder; move it away.")
+    with working_folder(target) as work:
+        for file in folder.iterdir():
+            shutil.copyfile(file, work / file.name)
+        publish(work, target)
+
+
+def _explained(experiment: Experiment, error: BaseException, why: str | None) -> BaseException:
+    """The exception to raise in the place of one that a run ended with."""
+    if isinstance(error, ExperimentError) or not isinstance(error, Exception):
+        return error
+    package = str(Path(__file__).parents[1])
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    is_mistake = isinstance(error, ValueError | TypeError) and innermost.startswith(package)
+    return RunError(f"{experiment.name} stopped in {why}", is_mistake=is_mistake)

@@ -1,0 +1,61 @@
+"""The Gibbs law exp(-potential / temperature): SGD's where its noise is isotropic and constant and its rate small."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
+
+from sgdsde.predictions.grids import points_and_weights
+from sgdsde.predictions.requirements import require, require_positive, require_whole
+
+
+def temperature(*, learning_rate: ArrayLike, batch_size: ArrayLike, gradient_variance: ArrayLike) -> ArrayLike:
+    """Temperature of SGD sampled with replacement: T = learning_rate * gradient_variance / (2 * batch_size).
+
+    `gradient_variance` v is that of *one example's* gradient in one coordinate, Sigma = v I (divide by n, not n - 1).
+    It is the T of dx = -grad L dt + sqrt(2 T) dW with time = learning_rate * steps (Ito), so that p ~ exp(-L / T).
+    Under momentum put learning_rate / (1 - momentum); without replacement multiply by (n - B) / (n - 1).
+    Units: those of the loss. Source: Mandt, Hoffman, Blei 2017 (1704.04289).
+    """
+    require_positive(learning_rate=learning_rate)
+    require_whole(batch_size=batch_size)
+    require("gradient_variance", gradient_variance, lambda number: number >= 0, "0 or more")
+    return learning_rate * gradient_variance / (2 * batch_size)
+
+
+def log_partition_function(potential: Callable[[Array], Array], temperature: ArrayLike, grid: ArrayLike) -> Array:
+    """log Z, Z = integral of exp(-potential / temperature) over the grid, by the trapezoid rule; never overflows.
+
+    `potential(params (d,)) -> scalar` is a JAX function (+inf is a wall); `grid` is (m,) for d = 1 or (m1, m2, 2), not
+    necessarily uniform, and has to cover the wells. Raises ValueError for a bad grid or temperature, or a NaN.
+    """
+    return _energies_and_log_partition(potential, temperature, grid)[1]
+
+
+def partition_function(potential: Callable[[Array], Array], temperature: ArrayLike, grid: ArrayLike) -> Array:
+    """Z itself, the exponential of `log_partition_function`: it overflows when min(potential) << -temperature."""
+    return jnp.exp(log_partition_function(potential, temperature, grid))
+
+
+def gibbs_density(potential: Callable[[Array], Array], temperature: ArrayLike, grid: ArrayLike) -> Array:
+    """Density exp(-potential / temperature) / Z on the grid, of trapezoid mass 1; shape (m,) or (m1, m2).
+
+    Arguments as in `log_partition_function`. Traceable and differentiable; finite at any temperature, because the
+    smallest energy is subtracted inside the logarithm of Z.
+    """
+    energies, log_partition = _energies_and_log_partition(potential, temperature, grid)
+    return jnp.exp(-energies - log_partition)
+
+
+def _energies_and_log_partition(potential, temperature, grid):
+    require_positive(temperature=temperature)
+    points, weights = points_and_weights(jnp.asarray(grid, float))
+    energies = jax.vmap(potential)(points.reshape(-1, points.shape[-1]))
+    if energies.shape != (weights.size,):
+        raise ValueError(f"potential: expected a scalar for params (d,), got shape {energies.shape[1:]}")
+    energies = (energies / jnp.asarray(temperature, energies.dtype)).reshape(weights.shape)
+    require("potential", energies, lambda energy: ~jnp.isnan(energy), "a number at every grid point")
+    return energies, logsumexp(-energies, b=weights)

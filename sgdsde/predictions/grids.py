@@ -1,0 +1,31 @@
+"""Product grids in one and two dimensions: their points and their trapezoid weights, for NumPy and JAX arrays alike."""
+
+import numpy as np
+
+from sgdsde.predictions.requirements import is_traced
+
+
+def points_and_weights(grid):
+    """Points (..., d) and trapezoid weights (...) of a grid: (m,) for d = 1, or (m1, m2, 2) for d = 2.
+
+    Axes need not be uniform. The second form is `stack(meshgrid(first, second, indexing="ij"), axis=-1)`.
+    Raises ValueError for another shape, an axis that does not increase, or a grid that is not such a product.
+    """
+    if grid.ndim == 1 and grid.shape[0] >= 2:
+        axes, points = [grid], grid[:, None]
+    elif grid.ndim == 3 and grid.shape[-1] == 2 and min(grid.shape[:2]) >= 2:
+        axes, points = [grid[:, 0, 0], grid[0, :, 1]], grid
+    else:
+        raise ValueError(f"grid: expected shape (m,) or (m1, m2, 2) with two points or more an axis, got {grid.shape}")
+    if not is_traced(grid):
+        if not all(np.all(np.asarray(axis)[1:] > np.asarray(axis)[:-1]) for axis in axes):
+            raise ValueError('grid: expected axes that increase strictly; build it with meshgrid(..., indexing="ij")')
+        if len(axes) == 2 and not np.array_equal(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1), grid):
+            raise ValueError("grid: expected a product of two axes, stack(meshgrid(first, second, indexing='ij'), -1)")
+    weights = [_trapezoid(axis) for axis in axes]
+    return points, weights[0] if len(axes) == 1 else weights[0][:, None] * weights[1][None, :]
+
+
+def _trapezoid(axis):
+    steps = axis.__array_namespace__().diff(axis, prepend=axis[:1], append=axis[-1:])
+    return (steps[1:] + steps[:-1]) / 2

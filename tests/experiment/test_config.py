@@ -1,0 +1,117 @@
+"""Loading an experiment file, and what its Config accepts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sgdsde.experiment import ExperimentError
+from sgdsde.experiment.config import (
+    changed,
+    config_as_dict,
+    content_hash,
+    load_experiment,
+    source_hash,
+)
+
+
+def test_loads(toy):
+    assert toy.name == "toy"
+    assert toy.smoke.num_draws == 100
+    assert toy.dimensions == {"means": ("scale",), "errors": ("scale",)}
+    assert toy.description.startswith("The mean of normal draws")
+
+
+def test_integers_become_floats_where_floats_are_meant(toy):
+    config = changed(toy.config_class(), {"mean": 2, "scales": [1, np.float32(2)], "num_draws": np.int64(7)})
+    assert (config.mean, config.scales, config.num_draws) == (2.0, (1.0, 2.0), 7)
+    assert type(config.mean) is float
+    assert type(config.scales[0]) is float
+    assert type(config.num_draws) is int
+    assert changed(config, config_as_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"maen": 1.0}, "no field `maen`. Did you mean `mean`?"),
+        ({"num_draw": 1}, "Did you mean `num_draws`?"),
+        ({"mean": "1"}, "mean: expected a number, got '1'"),
+        ({"mean": True}, "mean: expected a number, got True"),
+        ({"mean": float("nan")}, "mean: expected a finite number"),
+        ({"scales": (1.0, float("inf"))}, r"scales\[1\]: expected a finite number"),
+        ({"scales": 1.0}, "scales: expected a tuple"),
+        ({"scales": ()}, "scales: expected at least one value"),
+        ({"num_draws": 1.0}, "num_draws: expected a whole number, got 1.0"),
+        ({"num_draws": True}, "num_draws: expected a whole number"),
+        ({"is_shifted": 1}, "is_shifted: expected True or False"),
+        ({"trouble": "nonne"}, "trouble: got 'nonne'. Did you mean `none`?"),
+    ],
+)
+def test_a_wrong_value_is_named(toy, values, message):
+    with pytest.raises(ExperimentError, match=message):
+        changed(toy.config_class(), values)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("SMOKE = Config(num_draws=100)", "", "defines no `SMOKE`"),
+        ("SMOKE = Config(num_draws=100)", "SMOKE = {}", "SMOKE must be a Config"),
+        ("def plot", "def plott", "defines no `plot`"),
+        ("@dataclass(frozen=True)", "@dataclass", r"decorated with @dataclass\(frozen=True\)"),
+        ("mean: float = 1.0", "mean: list = None", "Config.mean is annotated .*list"),
+        ("mean: float = 1.0", "mean: float | None = None", "Config.mean is annotated"),
+        ("mean: float = 1.0", "mean: float = 'x'", "mean: expected a number"),
+        ("mean: float = 1.0", "device: float = 1.0", "Config.device is a flag of the command"),
+        ("    seed: int = 0", "", "needs a field `seed: int = 0`"),
+        ("def run(", "def run)(", "SyntaxError"),
+        ("class Config:", "class Config:\n    first: float", "cannot be imported: TypeError: .*'first'"),
+        ("SMOKE = ", "STEP = 1 / 0\nSMOKE = ", r"ZeroDivisionError: division by zero \(toy.py, line \d+\)"),
+        ("SMOKE = ", "GRID = jnp.ones(3)\nSMOKE = ", "makes a JAX array at import: `GRID`"),
+        ("DIMENSIONS = {", "DIMENSIONS = {1} #", "DIMENSIONS must be a dictionary"),
+    ],
+)
+def test_a_file_that_breaks_the_contract_is_explained(project, old, new, message):
+    file = project / "experiments" / "toy.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(ExperimentError, match=message):
+        load_experiment(file)
+
+
+def test_a_check_of_the_files_own_becomes_a_readable_error(project):
+    file = project / "experiments" / "toy.py"
+    file.write_text(
+        file.read_text().replace(
+            "    seed: int = 0\n",
+            "    seed: int = 0\n\n    def __post_init__(self):\n        if self.mean < 0:\n"
+            "            raise ValueError('mean must not be negative')\n",
+        )
+    )
+    with pytest.raises(ExperimentError, match="mean must not be negative"):
+        changed(load_experiment(file).config_class(), {"mean": -1})
+
+
+def test_annotations_may_be_strings(project):
+    file = project / "experiments" / "toy.py"
+    text = file.read_text()
+    file.write_text(text.replace("import time", "from __future__ import annotations\n\nimport time", 1))
+    assert changed(load_experiment(file).config_class(), {"mean": 2}).mean == 2.0
+
+
+def test_the_hash_sees_config_and_code(toy):
+    source = source_hash(toy.file)
+    base = content_hash(source, config=config_as_dict(toy.config_class()), smoke=False)
+    for field, value in {"mean": 1.5, "seed": 1, "scales": (1.0,)}.items():
+        other = config_as_dict(changed(toy.config_class(), {field: value}))
+        assert content_hash(source, config=other, smoke=False) != base
+    assert content_hash(source, config=config_as_dict(toy.config_class()), smoke=True) != base
+    toy.file.write_text(toy.file.read_text() + "\n# changed\n")
+    assert source_hash(toy.file) != source
+
+
+def test_an_experiment_is_immutable(toy):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        toy.name = "other"
