@@ -17,8 +17,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial, tree_leaves, tree_map
 
+from sgdsde.arguments import matrix, number, square_root
 from sgdsde.problem import Problem, example_gradients
-from sgdsde.pytrees import as_float, as_partial, concrete, pytree
+from sgdsde.pytrees import as_float, as_partial, pytree
 from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable_like
 
 __all__ = [
@@ -58,15 +59,16 @@ class Noise:
 
 def isotropic(problem: Problem, *, variance: Any) -> Noise:
     """Gaussian noise of covariance variance * identity (variance of the *minibatch* gradient, per coordinate)."""
-    variance = _non_negative("variance", variance)
+    variance = number("variance", variance, at_least=0.0)
     return Noise(Partial(_normals, problem), Partial(_isotropic, variance))
 
 
 def constant(problem: Problem, *, covariance: Any) -> Noise:
     """Gaussian noise of one constant (d, d) covariance of the *minibatch* gradient, d the number of parameters in the
     order of `ravel_pytree`. Raises ValueError if it is not symmetric positive semi-definite of that size."""
-    size = sum(int(np.prod(leaf.shape)) for leaf in tree_leaves(problem.params_like))
-    factor = square_root(covariance, size, "covariance")
+    leaves = tree_leaves(problem.params_like)
+    size = sum(int(np.prod(leaf.shape)) for leaf in leaves)
+    factor = square_root(matrix("covariance", covariance, leaves[0].dtype, size=size, semidefinite=True))
     return Noise(Partial(_normal_vector, problem, factor), Partial(_constant, factor))
 
 
@@ -93,7 +95,7 @@ def anisotropic(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noi
 def levy(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
     """Rotation-invariant stable noise, characteristic function exp(-(scale |k|)^tail_index), as scale sqrt(2 A) G with
     A one-sided stable of index tail_index/2 and G standard normal."""
-    tail_index, scale = _check_levy(problem, tail_index), _non_negative("scale", scale)
+    tail_index, scale = _check_levy(problem, tail_index), number("scale", scale, at_least=0.0)
     draw = Partial(_stable_mixture, Partial(_normals, problem), problem, tail_index)
     return Noise(draw, Partial(_levy, scale), tail_index, is_gaussian=False)
 
@@ -101,7 +103,7 @@ def levy(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
 def levy_coordinates(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
     """Independent symmetric stable coordinates, characteristic function exp(-scale^tail_index sum_i |k_i|^tail_index):
     in more than one dimension another law than `levy`, with jumps along the axes."""
-    tail_index, scale = _check_levy(problem, tail_index), _non_negative("scale", scale)
+    tail_index, scale = _check_levy(problem, tail_index), number("scale", scale, at_least=0.0)
     return Noise(Partial(_stable_like, problem, tail_index), Partial(_scaled, scale), tail_index, is_gaussian=False)
 
 
@@ -133,24 +135,6 @@ def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> None:
             f"batch_size: expected 1 to num_examples = {problem.num_examples}, got {batch_size}; "
             "take a smaller batch or a problem with more examples"
         )
-
-
-def square_root(covariance: Any, size: int, name: str) -> jax.Array:
-    """F with F F^T = covariance, (size, size), also for a singular one. Raises ValueError naming `name`."""
-    covariance = jnp.asarray(covariance)
-    if covariance.shape != (size, size):
-        raise ValueError(f"{name}: expected shape ({size}, {size}) for {size} parameters, got {covariance.shape}")
-    values, vectors = jnp.linalg.eigh(covariance)
-    known = concrete(covariance)
-    if known is not None:
-        if not np.isfinite(known).all():
-            raise ValueError(f"{name}: contains NaN or inf")
-        rounding = 100 * jnp.finfo(covariance.dtype).eps * np.abs(known).max()
-        if np.abs(known - known.T).max() > rounding:
-            raise ValueError(f"{name}: expected a symmetric matrix, got one with asymmetry {known - known.T}")
-        if np.asarray(values).min() < -rounding:
-            raise ValueError(f"{name}: expected positive semi-definite, got eigenvalues {np.asarray(values)}")
-    return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
 
 
 def _normals(problem, key):
@@ -191,8 +175,8 @@ def _scaled(scale, params, draws):
 
 
 def _constant(factor, params, normals):
-    flat, unravel = ravel_pytree(params)
-    return unravel(factor.astype(flat.dtype) @ normals)
+    unravel = ravel_pytree(params)[1]
+    return unravel(jnp.matmul(factor, normals, precision="highest"))
 
 
 def _diagonal(problem, factor, params, normals):
@@ -235,11 +219,3 @@ def _check_levy(problem, tail_index):
     for leaf in tree_leaves(problem.params_like):
         check_tail_index(tail_index, leaf.dtype)
     return tail_index
-
-
-def _non_negative(name, value):
-    value = as_float(value)
-    known = concrete(value)
-    if known is not None and not (np.isfinite(known).all() and (known >= 0).all() and known.shape == ()):
-        raise ValueError(f"{name}: expected one finite number >= 0, got {value}")
-    return value

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "sgdsde"
 
 # A room is a file or folder directly inside the package; it imports from rooms on lower floors and from itself.
 FLOORS = {
+    "arguments": 0,
     "pytrees": 0,
     "style": 0,
     "problem": 0,
@@ -33,6 +34,7 @@ FLOORS = {
 }
 # Single files that make up one room together.
 SHARED_ROOMS = {
+    "arguments": "ground",
     "pytrees": "ground",
     "problem": "ground",
     "randomness": "ground",

@@ -165,11 +165,11 @@ def test_at_tail_index_two_stable_noise_is_gaussian_of_variance_two_scale_square
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: noise.isotropic(p, variance=-1.0), "variance: expected one finite number >= 0"),
+        (lambda p: noise.isotropic(p, variance=-1.0), "variance: expected a number >= 0"),
         (lambda p: noise.levy(p, tail_index=0.0, scale=1.0), r"tail_index: expected a number in \(0, 2\]"),
         (lambda p: noise.levy(p, tail_index=2.5, scale=1.0), r"tail_index: expected a number in \(0, 2\]"),
-        (lambda p: noise.levy(p, tail_index=1.5, scale=-1.0), "scale: expected one finite number >= 0"),
-        (lambda p: noise.constant(p, covariance=np.eye(3)), r"covariance: expected shape \(2, 2\)"),
+        (lambda p: noise.levy(p, tail_index=1.5, scale=-1.0), "scale: expected a number >= 0"),
+        (lambda p: noise.constant(p, covariance=np.eye(3)), r"covariance: expected a matrix of shape \(2, 2\)"),
         (lambda p: noise.constant(p, covariance=np.diag([1.0, -1.0])), "positive semi-definite"),
         (lambda p: noise.constant(p, covariance=np.array([[1.0, 0.5], [0.0, 1.0]])), "symmetric"),
         (lambda p: noise.constant(p, covariance=np.full((2, 2), np.nan)), "NaN"),

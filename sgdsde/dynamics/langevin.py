@@ -59,9 +59,11 @@ def implicit(problem: Problem, params: Any, time_step: Any, kick: Any) -> Any:
     other = jnp.clip(jnp.nan_to_num(target - 2 * residual(target)), -largest, largest)
     lower, upper = jnp.minimum(target, other), jnp.maximum(target, other)
 
+    precise = np.sqrt(jnp.finfo(x.dtype).eps).item()  # Newton's last move squares the error
+
     def unfinished(carry):
         y, move, _, _, count = carry
-        return (count < 300) & jnp.any(jnp.abs(move) > 4 * jnp.finfo(x.dtype).eps * (1 + jnp.abs(y)))
+        return (count < 300) & jnp.any(jnp.abs(move) > precise * (1 + jnp.abs(y)))
 
     def newton(carry):
         y, _, lower, upper, count = carry
@@ -70,7 +72,7 @@ def implicit(problem: Problem, params: Any, time_step: Any, kick: Any) -> Any:
         proposal = y - value / slope
         inside = (proposal >= lower) & (proposal <= upper)
         proposal = jnp.where(inside, proposal, lower + (upper - lower) / 2)
-        return proposal, proposal - y, lower, upper, count + 1
+        return proposal, jnp.where(inside, proposal - y, jnp.inf), lower, upper, count + 1
 
     start = (jnp.clip(x, lower, upper), jnp.full_like(x, jnp.inf), lower, upper, 0)
     root = jax.lax.while_loop(unfinished, newton, start)[0]

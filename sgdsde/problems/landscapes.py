@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from sgdsde.arguments import is_number, known, matrix, number, precision, vector
 from sgdsde.problem import Problem
-from sgdsde.problems.arguments import is_number, known, matrix, number, precision, vector
 from sgdsde.problems.tilts import finite_sum, gaussian_tilts, heavy_tailed_tilts, with_tilts
 
 __all__ = [

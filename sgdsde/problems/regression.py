@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from sgdsde.arguments import is_traced, known, matrix, number, precision, square_root, vector
 from sgdsde.problem import Problem
-from sgdsde.problems.arguments import is_traced, known, matrix, number, precision, square_root, vector
 
 __all__ = [
     "breast_cancer_data",

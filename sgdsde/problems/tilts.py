@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from sgdsde.arguments import is_traced, known, matrix, number, precision, square_root
 from sgdsde.problem import Problem
-from sgdsde.problems.arguments import is_traced, known, matrix, number, precision, square_root
 
 __all__ = ["finite_sum", "gaussian_tilts", "heavy_tailed_tilts", "with_tilts"]
 
