@@ -189,14 +189,21 @@ def _diagonal(problem, factor, params, normals):
 
 def _anisotropic(problem, factor, params, weights):
     if problem.noise_factor is not None:
-        root = jnp.asarray(jnp.sqrt(factor), weights.dtype)
-        return tree_map(lambda leaf: leaf @ (root * weights), problem.noise_factor(params))
+        weights = weights * jnp.asarray(jnp.sqrt(factor), weights.dtype)
+        return tree_map(lambda leaf: _combined(leaf, weights), problem.noise_factor(params))
     weights = (weights - jnp.mean(weights)) * jnp.asarray(jnp.sqrt(factor / weights.shape[0]), weights.dtype)
 
     def weighted_loss(p):
         return weights @ jax.vmap(problem.example_loss, in_axes=(None, 0))(p, problem.examples)
 
     return jax.grad(weighted_loss)(params)
+
+
+def _combined(leaf, weights):
+    """leaf @ weights; a few columns are summed one by one, which fuses with the step where a matrix product cannot."""
+    if weights.shape[0] > 8:
+        return jnp.matmul(leaf, weights, precision="highest")
+    return sum(leaf[..., k] * weights[k] for k in range(weights.shape[0]))
 
 
 def _levy(scale, params, draws):

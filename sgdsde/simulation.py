@@ -112,23 +112,26 @@ def simulate(
 def _chunk(dynamics, observe, keys, chains, first_step, length, count, *, capacity, average):
     """`count` records, each after `length` steps, into buffers of `capacity` records."""
     period, substeps = dynamics.period, dynamics.substeps
+    over_chains = functools.partial(jax.vmap, out_axes=-1)  # chains last: neighbours in memory, so they share vectors
 
     def microstep(step, substep, state):
-        move = lambda key, state: dynamics.advance(state, dynamics.draw(key, step, substep), step)
-        return jax.vmap(move)(keys, state)
+        def move(key, state):
+            return dynamics.advance(state, dynamics.draw(key, step, substep), step)
+
+        return over_chains(move, in_axes=(0, -1))(keys, state)
 
     def one_step(step, carry):
-        chains, draws = carry
-        state = chains.state
+        (state, diverged_at), draws = carry
         if period > 1:
             draws = jax.lax.cond(step % period == 0, lambda: draw_period(step), lambda: draws)
             now = tree_map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, step % period, 1, keepdims=False), draws)
-            state = jax.vmap(dynamics.advance, in_axes=(0, 0, None))(state, now, step)
+            state = over_chains(dynamics.advance, in_axes=(-1, 0, None))(state, now, step)
         elif substeps == 1:
             state = microstep(step, 0, state)
         else:
             state = jax.lax.fori_loop(0, substeps, functools.partial(microstep, step), state)
-        return _mark_diverged(_Chains(state, chains.diverged_at), step + 1), draws
+        marked = over_chains(_mark_diverged, in_axes=(-1, None))(_Chains(state, diverged_at), step + 1)
+        return marked, draws
 
     def draw_period(step):
         return jax.vmap(dynamics.draw, in_axes=(0, None, None))(keys, step, 0)
@@ -137,24 +140,27 @@ def _chunk(dynamics, observe, keys, chains, first_step, length, count, *, capaci
         chains, draws, buffer = carry
         begin = first_step + index * length
         chains, draws = jax.lax.fori_loop(begin, begin + length, one_step, (chains, draws))
-        seen = _observed(observe, chains, average)
+        seen = _observed(observe, _chains_to(0, chains), average)
         return chains, draws, tree_map(lambda kept, new: kept.at[index].set(new), buffer, seen)
 
     draws = draw_period(first_step - first_step % period) if period > 1 else ()
     shapes = jax.eval_shape(functools.partial(_observed, observe, average=average), chains)
     buffer = tree_map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
-    chains, _, buffer = jax.lax.fori_loop(0, count, record, (chains, draws, buffer))
-    return chains, buffer
+    chains, _, buffer = jax.lax.fori_loop(0, count, record, (_chains_to(-1, chains), draws, buffer))
+    return _chains_to(0, chains), buffer
 
 
-def _mark_diverged(chains: _Chains, step: Any) -> _Chains:
-    finite = functools.reduce(
-        jnp.logical_and,
-        [jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in tree_leaves(chains.state.params)],
-    )
-    diverged_at = jnp.where((chains.diverged_at < 0) & ~finite, step, chains.diverged_at)
-    params = _nan_where(diverged_at >= 0, chains.state.params)
-    return _Chains(chains.state._replace(params=params), diverged_at)
+def _chains_to(axis: int, chains: _Chains) -> _Chains:
+    """With the chain axis, now last (or first), put first (or last)."""
+    return tree_map(lambda leaf: jnp.moveaxis(leaf, -1 - axis, axis), chains)
+
+
+def _mark_diverged(chain: _Chains, step: Any) -> _Chains:
+    """One chain after a step: the first step with a non-finite parameter is kept, and the chain stays NaN."""
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in tree_leaves(chain.state.params)]).all()
+    diverged_at = jnp.where((chain.diverged_at < 0) & ~finite, step, chain.diverged_at)
+    params = tree_map(lambda leaf: jnp.where(diverged_at >= 0, jnp.nan, leaf), chain.state.params)
+    return _Chains(chain.state._replace(params=params), diverged_at)
 
 
 def _observed(observe: Callable, chains: _Chains, average: bool) -> Any:

@@ -50,6 +50,14 @@ def test_indices_are_the_high_word_of_a_product(key, bound):
     np.testing.assert_array_equal(randomness._below(bits, bound), exact)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_the_sine_is_right_to_rounding(dtype):
+    y = jnp.linspace(-0.5, 0.5, 10_001).astype(dtype)
+    exact = np.sin(np.pi * np.asarray(y, np.longdouble))
+    found = np.asarray(jax.jit(randomness._sine)(y), np.longdouble)
+    np.testing.assert_allclose(found, exact, rtol=4 * jnp.finfo(dtype).eps, atol=0)
+
+
 def test_old_style_keys_are_the_same_keys():
     old, new = jax.random.PRNGKey(4), jax.random.key(4)
     np.testing.assert_array_equal(
