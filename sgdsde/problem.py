@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
+from sgdsde.arguments import is_traced
 from sgdsde.pytrees import as_partial, pytree
 
 __all__ = ["Problem", "example_gradients", "gradient", "gradient_covariance", "gradient_variance", "loss"]
@@ -52,7 +53,7 @@ class Problem:
         object.__setattr__(self, "examples", tree_map(jnp.asarray, self.examples))
         _check_examples(self.examples)
         _check_shapes(self)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in tree_leaves(self)):
+        if not is_traced(self):
             _check_closed_forms(self)
 
     @property
@@ -96,9 +97,9 @@ def gradient_variance(problem: Problem, params: Any) -> jax.Array:
     """tr Sigma(params) of one example, with no dense matrix; divided by the number of parameters it is the variance
     of the isotropic noise that has the same trace."""
     if problem.noise_factor is not None:
-        return sum(jnp.sum(leaf**2) for leaf in tree_leaves(problem.noise_factor(params)))
+        return jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in tree_leaves(problem.noise_factor(params))]))
     gradients = tree_leaves(example_gradients(problem, params))
-    return sum(jnp.sum(jnp.var(leaf, axis=0)) for leaf in gradients)
+    return jnp.sum(jnp.stack([jnp.sum(jnp.var(leaf, axis=0)) for leaf in gradients]))
 
 
 def _mean_loss(problem: Problem, params: Any) -> jax.Array:
@@ -119,7 +120,7 @@ def _check_examples(examples: Any) -> None:
         raise ValueError(f"Problem.examples: every array needs the same leading axis num_examples >= 1, but {found}")
     for path, leaf in leaves:
         inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
-        if inexact and not isinstance(leaf, jax.core.Tracer) and not np.isfinite(leaf).all():
+        if inexact and not is_traced(leaf) and not np.isfinite(leaf).all():
             raise ValueError(f"Problem.examples{keystr(path)}: contains NaN or inf; remove those examples first")
 
 

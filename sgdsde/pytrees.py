@@ -6,6 +6,7 @@ from typing import Any, dataclass_transform
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 __all__ = ["as_float", "as_partial", "concrete", "pytree"]
 
@@ -57,4 +58,4 @@ def as_float(value: Any) -> Any:
 
 def concrete(value: Any) -> np.ndarray | None:
     """`value` as a NumPy array where its numbers are known; None under a trace, where no check is possible."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return None if isinstance(value, Tracer) else np.asarray(value)

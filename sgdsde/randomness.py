@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 __all__ = [
     "Sampling",
@@ -165,7 +166,7 @@ def epoch_indices(key: jax.Array, num_examples: int, batch_size: int) -> jax.Arr
 
 def check_tail_index(tail_index: Any, dtype: Any = None) -> None:
     """Raise ValueError unless a concrete tail index lies in (0, 2], and at least 0.4 where `dtype` is float32."""
-    if isinstance(tail_index, jax.core.Tracer):
+    if isinstance(tail_index, Tracer):
         return
     values = np.asarray(tail_index)
     if not ((values > 0) & (values <= 2)).all():

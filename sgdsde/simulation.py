@@ -16,6 +16,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from tqdm.auto import tqdm
 
+from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics, State
 from sgdsde.pytrees import as_partial, pytree
 from sgdsde.randomness import counter_key
@@ -88,8 +89,8 @@ def simulate(
 
     Raises TypeError or ValueError, naming the argument, before anything is compiled; `Interrupted` on Ctrl-C.
     """
-    observe = as_partial(observe)
     _check_counts(num_steps, num_chains, every, observe)
+    observe = as_partial(observe) or observe
     start_key, run_key = jax.random.split(counter_key(key))
     chains, first_step, first_time = _start(dynamics, start, start_key, num_chains)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(run_key, jnp.arange(num_chains, dtype=jnp.uint32))
@@ -97,7 +98,7 @@ def simulate(
     num_records = num_steps // every
     steps = first_step + every * jnp.arange(1, num_records + 1, dtype=jnp.int32)
     times = _times(dynamics, first_step, first_time, every, num_records)
-    if isinstance(jnp.zeros(()), jax.core.Tracer) or _is_traced((dynamics, observe, keys, chains)):
+    if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
         chains, observed = _chunk(
             dynamics, observe, keys, chains, first_step, every, num_records, capacity=num_records, average=average
         )
@@ -266,7 +267,7 @@ def _start(dynamics: Dynamics, start: Any, key: jax.Array, num_chains: int) -> t
             f"Trajectory; got {jax.tree.structure(start)} instead of {jax.tree.structure(like)}"
         )
     for path, leaf in tree_leaves_with_path(params):
-        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.isfinite(leaf).all()):
+        if not is_traced(leaf) and not bool(jnp.isfinite(leaf).all()):
             raise ValueError(f"start{keystr(path)}: contains NaN or inf; start from finite parameters")
     state = jax.vmap(dynamics.init)(params)
     return _Chains(state, jnp.full((num_chains,), -1, jnp.int32)), jnp.int32(0), jnp.zeros(())
@@ -328,7 +329,3 @@ def _check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: 
                 "the loss and the optimizer must keep the parameters' precision"
             )
     jax.eval_shape(observe, before.params)
-
-
-def _is_traced(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in tree_leaves(tree))

@@ -29,8 +29,8 @@ class Dynamics(Protocol):
     duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.
     """
 
-    problem: Problem
-
+    @property
+    def problem(self) -> Problem: ...
     @property
     def period(self) -> int: ...
     @property

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import lineax
 from jax.tree_util import tree_map
 
+from sgdsde.arguments import is_traced
 from sgdsde.dynamics.langevin import EulerMaruyama
 from sgdsde.problem import Problem, gradient
 
@@ -23,7 +24,7 @@ def gradient_flow(problem: Problem, start: Any, times: Any, *, rtol: float = 1e-
     times = jnp.asarray(times)
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"times: expected increasing times (m,), got shape {times.shape}")
-    if not isinstance(times, jax.core.Tracer) and not (bool((jnp.diff(times) > 0).all()) and bool(times[0] >= 0)):
+    if not is_traced(times) and not (bool((jnp.diff(times) > 0).all()) and bool(times[0] >= 0)):
         raise ValueError("times: expected non-negative, strictly increasing times")
     with jax.numpy_dtype_promotion("standard"):
         return diffrax.diffeqsolve(

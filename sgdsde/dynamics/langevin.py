@@ -18,6 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
 from sgdsde.noise import Noise
 from sgdsde.problem import Problem, gradient
@@ -137,7 +138,7 @@ def _as(value, like):
 
 def _check_separable(problem):
     """Every coordinate's drift may depend on that coordinate alone: H d = diag(H) d for a random direction d."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in tree_leaves(problem)):
+    if is_traced(problem):
         return
     error = float(_separability_error(problem, jax.random.key(0)))
     if not error <= 1e-3:

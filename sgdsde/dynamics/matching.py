@@ -42,15 +42,15 @@ def match(
     Epoch sampling has no white-noise SDE: the covariance of a single step is used, and a warning says so. Raises
     ValueError for what has no such SDE: an adaptive optimizer, clipped gradients, an SDE itself.
     """
-    _check_matchable(dynamics)
-    if dynamics.sampling == "epoch":
+    sgd = _matchable(dynamics)
+    if sgd.sampling == "epoch":
         warnings.warn(
             "match: epoch sampling anti-correlates the noise of successive steps, and no white-noise SDE has that; "
             "this SDE uses the covariance of a single step (sampling without replacement)",
             stacklevel=2,
         )
     keywords = inspect.signature(noise_kind).parameters
-    problem, batch_size, sampling = dynamics.problem, dynamics.batch_size, dynamics.sampling
+    problem, batch_size, sampling = sgd.problem, sgd.batch_size, sgd.sampling
     derived: dict[str, Any] = {}
     if "batch_size" in keywords:
         derived.update(batch_size=batch_size, sampling=sampling)
@@ -69,7 +69,7 @@ def match(
     if "tail_index" in keywords and "tail_index" not in kind_options:
         raise TypeError(f"match: {noise_kind.__name__} noise needs tail_index, a number in (0, 2]")
     noise = noise_kind(problem, **derived, **kind_options)
-    return euler_maruyama(problem, noise, learning_rate=_effective_rate(dynamics), substeps=substeps, scheme=scheme)
+    return euler_maruyama(problem, noise, learning_rate=_effective_rate(sgd), substeps=substeps, scheme=scheme)
 
 
 def _effective_rate(sgd: SGD) -> Any:
@@ -84,7 +84,7 @@ def _scaled_schedule(schedule: Callable, factor: Any, step: Any) -> Any:
     return factor * schedule(step)
 
 
-def _check_matchable(dynamics: Dynamics) -> None:
+def _matchable(dynamics: Dynamics) -> SGD:
     if isinstance(dynamics, Optimizer):
         raise ValueError(
             "match: an optimizer has no SDE of the form dx = -grad L dt + noise here: its step is not a learning rate "
@@ -97,3 +97,4 @@ def _check_matchable(dynamics: Dynamics) -> None:
             "match: clipping changes the mean of the step, so its drift is not -grad L and no SDE here matches it; "
             "match the same sgd without clip"
         )
+    return dynamics
