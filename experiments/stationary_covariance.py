@@ -40,7 +40,7 @@ class Config:
     """(a), (b) examples"""
     label_variance: float = 0.5
     """(b) variance of the label noise"""
-    num_records: int = 160
+    num_records: int = 200
     """records of each chain, after half as many of burn-in"""
     every: int = 20
     """steps between records"""
@@ -249,7 +249,7 @@ def plot(config, arrays):
         panel.errorbar([], [], [], color=colours[index], marker=markers[index], linestyle="none", label=name)
     panel.set(
         title="worst entry of $P^{-1/2} S P^{-1/2} - I$, all simulations", xlabel="simulation",
-        ylabel="deviation, % (bars: 5.9 standard errors)",
+        ylabel="deviation, % (bars: 5.9 standard errors)", ylim=(-3, 4),
     )  # fmt: skip
     panel.legend(ncols=2)
     return figure
