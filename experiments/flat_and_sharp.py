@@ -13,7 +13,7 @@ SGD and the SDE (many substeps) are simulated beside them.
 Source: the Gibbs argument for flat minima is that of Jastrzebski et al. 2017 (arXiv 1711.04623); here it is held
 against the exact one-step kernel.
 Command: `sgdsde reproduce flat_and_sharp`, a few minutes on two cores. One should see: the SDE near 4.6 at every
-temperature (Gibbs: 4.4 to 4.5); SGD from 4.8 at eta h_sharp = 0.2 to about 60 at T = 0.3 and eta h_sharp = 1.6.
+temperature (Gibbs: 4.4 to 4.5); SGD from 4.5 at eta h_sharp = 0.2 to 64 at T = 0.3 and eta h_sharp = 1.6.
 """
 
 from dataclasses import dataclass
@@ -208,10 +208,10 @@ def checks(config, arrays):
             name = f"SGD: sharp basin at T = {t:g}, rate {rate:g}"
             exact = exact_occupation(config, t, rate)
             found.append(Check(f"{name}, exact", sgd_mean[i, j], exact, sgd_error[i, j], 0.1, "agree", kernel_source))
-            local = local_gaussian(config, rate)
-            source = "local Gaussians of variance eta v/(h (2 - eta h))"
-            found.append(Check(f"{name}, local", sgd_mean[i, j], 1 / (1 + local), sgd_error[i, j], 0, "below", source))
-            if rate * config.sharp_curvature > 0.3:
+            if rate * config.sharp_curvature > 0.3:  # below, the three answers are too close to tell apart
+                local = 1 / (1 + local_gaussian(config, rate))
+                source = "local Gaussians of variance eta v/(h (2 - eta h))"
+                found.append(Check(f"{name}, local", sgd_mean[i, j], local, sgd_error[i, j], 0, "below", source))
                 found.append(Check(f"{name}, Gibbs", sgd_mean[i, j], gibbs, sgd_error[i, j], 0, "below", gibbs_source))
             label = f"SGD: memory of the start at T = {t:g}, rate {rate:g}"
             found.append(memory(label, arrays["sgd_sharp"][i, j], arrays["sgd_error"][i, j]))

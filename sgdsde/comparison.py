@@ -50,6 +50,13 @@ class Comparison:
             last = np.sort(seen[-1])
             fractions = (np.arange(last.size) + 0.5) / last.size
             law.plot(last, fractions, color=look["color"], linestyle=look["linestyle"])
+        reference = np.asarray(self.trajectories["SGD"].observed, float)
+        means = reference.mean(axis=1)
+        if np.isfinite(means).all():  # heavy tails must not squeeze the rest out of sight
+            spread = np.ptp(means) + reference.std() / 4
+            course.set_ylim(means.min() - spread / 2, means.max() + spread)
+            low, high = np.quantile(reference[-1], [0.001, 0.999])
+            law.set_xlim(low - (high - low) / 4, high + (high - low) / 2)
         course.set(xlabel="time (sum of learning rates)", ylabel=f"{self.observable}, mean over chains")
         law.set(xlabel=f"{self.observable} at the last step", ylabel="fraction of chains below")
         course.legend()
