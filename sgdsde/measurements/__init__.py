@@ -15,15 +15,19 @@ from sgdsde.measurements.distances import (
     wasserstein_distance,
     wasserstein_distance_two_samples,
 )
+from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_fractions, fraction_below
 from sgdsde.measurements.moments import covariance, mean, whitened_deviation
 
 __all__ = [
     "Stationarity",
     "cdf_distance",
+    "cdf_distance_of_fractions",
     "cdf_distance_two_samples",
     "covariance",
+    "density_of_fractions",
     "effective_sample_size",
     "energy_distance",
+    "fraction_below",
     "mean",
     "median_bandwidth",
     "relaxation_time",
