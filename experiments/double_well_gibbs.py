@@ -4,11 +4,11 @@ Gibbs exp(-L/T), T = rate tr C/(2 d), is what the isotropic SDE samples; SGD and
 the same landscape, and a Levy SDE of the same scale yet another.
 
 L = barrier (x^2 - 1)^2 + curvature y^2/2 is written as a finite sum whose example gradients have a correlated, unequal
-covariance Sigma. Four dynamics start in a random well and run for the same physical time at several learning rates:
-SGD with batches drawn with replacement; the isotropic SDE (trace-matched), the anisotropic SDE (C = Sigma/B), and a
-Levy SDE whose scale makes tail index 2 the isotropic one. The drift along x does not depend on y, so the exact marginal
-law of x is that of a one-dimensional chain: its one-step kernel (SGD's own minibatch law, or Euler's) is solved on a
-grid. Against it every dynamics must agree; against Gibbs only the isotropic SDE does.
+covariance Sigma. Half of the chains start in each well. Four dynamics run for the same physical time at several
+learning rates: SGD with batches drawn with replacement; the isotropic SDE (trace-matched), the anisotropic SDE
+(C = Sigma/B), and a Levy SDE whose scale makes tail index 2 the isotropic one. The drift along x does not depend on y,
+so the exact marginal law of x is that of a one-dimensional chain: its one-step kernel (SGD's own minibatch law, or
+Euler's) is solved on a grid. Against it every dynamics must agree; against Gibbs only the isotropic SDE does.
 
 Source: T = eta v/2 for noise covariance v I: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); a constant Sigma that does
 not commute with the Hessian has no Gibbs law; wells under stable noise: Chechkin et al. 2002.
