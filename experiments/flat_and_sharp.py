@@ -272,6 +272,8 @@ def plot(config, arrays):
         ylabel="occupation of the flat basin / sharp basin",
     )  # fmt: skip
     panel.set_xticks([0.1, 0.2, 0.4, 0.8, 1.6], ["0.1", "0.2", "0.4", "0.8", "1.6"])
+    panel.set_yticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+    panel.set_ylim(1.5, None)
     panel.minorticks_off()
     panel.legend(fontsize=7)
     return figure
