@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sgdsde.dynamics.matching import match as match
     from sgdsde.dynamics.minibatch import optimizer as optimizer
     from sgdsde.dynamics.minibatch import sgd as sgd
+    from sgdsde.ensemble import Trajectory as Trajectory
     from sgdsde.experiment.check import Check as Check
     from sgdsde.problem import Problem as Problem
     from sgdsde.problem import example_gradients as example_gradients
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from sgdsde.problems import landscapes as landscapes
     from sgdsde.problems import regression as regression
     from sgdsde.simulation import Interrupted as Interrupted
-    from sgdsde.simulation import Trajectory as Trajectory
     from sgdsde.simulation import simulate as simulate
 
 __version__ = "0.1.0"
@@ -40,7 +40,7 @@ _HOMES = {
     "Check": "sgdsde.experiment.check",
     "Interrupted": "sgdsde.simulation",
     "Problem": "sgdsde.problem",
-    "Trajectory": "sgdsde.simulation",
+    "Trajectory": "sgdsde.ensemble",
     "compare": "sgdsde.comparison",
     "diffrax_terms": "sgdsde.dynamics.flows",
     "euler_maruyama": "sgdsde.dynamics.langevin",

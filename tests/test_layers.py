@@ -26,6 +26,7 @@ FLOORS = {
     "predictions": 1,
     "measurements": 1,
     "dynamics": 2,
+    "ensemble": 3,
     "simulation": 3,
     "comparison": 4,
     "experiment": 4,
@@ -38,6 +39,8 @@ SHARED_ROOMS = {
     "pytrees": "ground",
     "problem": "ground",
     "randomness": "ground",
+    "ensemble": "loop",
+    "simulation": "loop",
     "cli": "command",
     "__main__": "command",
 }
