@@ -103,7 +103,7 @@ def discrete(config, temperature, learning_rate):
 
 def border(config):
     """Where the two parabolas cross."""
-    sharp, flat = np.sqrt(config.sharp_curvature), np.sqrt(config.flat_curvature)
+    sharp, flat = config.sharp_curvature**0.5, config.flat_curvature**0.5
     return config.separation / 2 * (flat - sharp) / (flat + sharp)
 
 

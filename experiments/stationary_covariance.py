@@ -8,7 +8,7 @@ against S = (I - eta H) S (I - eta H) + eta^2 C and its extension to momentum; t
 effective rate eta/(1 - mu). (b) Linear regression, loss (y - theta x)^2/2, on a finite Gaussian sample and (c) on real
 data (diabetes: body mass index, blood pressure and a blood serum measurement), with true minibatches: the noise depends
 on theta, and the second moments close in a linear system. Rates of (b) and (c) are fractions, below one half, of the
-rate at which the variance becomes infinite. The SDE of (b) and (c) takes the noise at the minimum.
+rate at which the variance becomes infinite (times 1 - mu under momentum); the SDE there takes the noise at the minimum.
 
 Source: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289), eq. 12 (the SDE); Liu, Ziyin, Ueda 2021 (2012.03636), eq. 7 (the
 discrete law); Ziyin, Liu, Mori, Ueda 2022 (2102.05375) (minibatch regression).
@@ -31,7 +31,7 @@ class Config:
     rate_times_curvature: tuple[float, ...] = (0.1, 0.3, 0.6)
     """(a) learning rate x largest curvature"""
     momenta: tuple[float, ...] = (0.0, 0.5, 0.9)
-    """heavy-ball momenta"""
+    """heavy-ball momenta; (b) and (c) run the first at every rate, the others at the middle one"""
     fractions: tuple[float, ...] = (0.1, 0.2, 0.4)
     """(b), (c) learning rate over the critical one, below one half"""
     batch_sizes: tuple[int, ...] = (1, 2, 8, 64)
@@ -91,13 +91,14 @@ def quadratic_points(config):
 
 
 def regression_points(config, inputs, batch_size):
-    """(momentum, learning rate, its fraction of the critical one): all fractions without momentum, the middle one with
-    it."""
+    """(momentum, learning rate, its fraction of the critical one): all fractions for the first momentum, the middle one
+    for the others. Under momentum mu the rate is (1 - mu) times as large, well inside its own limit of stability."""
     rows = []
-    for momentum in config.momenta:
-        chosen = config.fractions if momentum == 0 else config.fractions[len(config.fractions) // 2 :][:1]
-        limit = critical_learning_rate(inputs, batch_size=batch_size, sampling="with_replacement", momentum=momentum)
-        rows += [(momentum, fraction * limit, fraction) for fraction in chosen]
+    limit = critical_learning_rate(inputs, batch_size=batch_size, sampling="with_replacement")
+    for index, momentum in enumerate(config.momenta):
+        middle = len(config.fractions) // 2
+        chosen = config.fractions if index == 0 else config.fractions[middle : middle + 1]
+        rows += [(momentum, fraction * (1 - momentum) * limit, fraction) for fraction in chosen]
     return rows
 
 

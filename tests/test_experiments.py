@@ -1,5 +1,6 @@
 """Every experiment at smoke size in one process, through the runner; and the committed results."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from sgdsde.cli import main
+from sgdsde.experiment.config import load_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -48,3 +50,27 @@ def test_the_committed_result_passed_and_came_from_a_clean_tree(file):
     assert provenance["dirty"] is False
     assert all(np.isfinite(float(check["measured"])) for check in verdict["checks"])
     assert (folder / "data.nc").stat().st_size < 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_a_run_under_jit_and_vmap_with_traced_floats_is_the_same_run(file):
+    """What a sweep does: floats of the Config and seeds are traced, integers are compiled."""
+    experiment = load_experiment(file)
+    config = experiment.smoke
+    kinds = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    floats = {
+        name: value
+        for name, value in kinds.items()
+        if isinstance(value, float) or (isinstance(value, tuple) and isinstance(value[0], float))
+    }
+
+    def run(key, floats):
+        return experiment.run(dataclasses.replace(config, **floats), key)
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(run, in_axes=(0, None)))(keys, floats)
+    alone = experiment.run(config, keys[1])
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        np.testing.assert_allclose(together[name][1], value, rtol=1e-5, atol=1e-7, err_msg=name)

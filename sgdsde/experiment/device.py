@@ -28,7 +28,7 @@ def choose_device(*, float64: bool, device: str | None) -> None:
                 f"--device {device}: JAX finds none on this machine, only {jax.default_backend()}. "
                 f"Install the project with its extra `{extra}`, or leave --device out."
             ) from error
-    if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR has the last word
+    if not jax.config.read("jax_compilation_cache_dir"):  # JAX_COMPILATION_CACHE_DIR has the last word
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sgdsde" / "xla"
         with contextlib.suppress(OSError):  # a home that cannot be written: no cache, no harm
             cache.mkdir(parents=True, exist_ok=True)
