@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -28,7 +29,8 @@ def choose_device(*, float64: bool, device: str | None) -> None:
                 f"--device {device}: JAX finds none on this machine, only {jax.default_backend()}. "
                 f"Install the project with its extra `{extra}`, or leave --device out."
             ) from error
-    if not jax.config.read("jax_compilation_cache_dir"):  # JAX_COMPILATION_CACHE_DIR has the last word
+    settings: Any = jax.config  # whose attributes older type stubs do not list
+    if not settings.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR has the last word
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sgdsde" / "xla"
         with contextlib.suppress(OSError):  # a home that cannot be written: no cache, no harm
             cache.mkdir(parents=True, exist_ok=True)

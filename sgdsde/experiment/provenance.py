@@ -20,7 +20,8 @@ def environment() -> dict[str, Any]:
     """Versions, device and precision of this process; makes JAX choose its device."""
     import jax
 
-    device = jax.config.read("jax_default_device") or jax.local_devices()[0]
+    settings: Any = jax.config  # whose attributes older type stubs do not list
+    device = settings.jax_default_device or jax.local_devices()[0]
     if isinstance(device, str):
         device = jax.local_devices(backend=device)[0]
     return {
@@ -29,8 +30,8 @@ def environment() -> dict[str, Any]:
         "num_devices": jax.local_device_count(),
         "num_cores": num_cores(),
         "system": f"{platform.system()} {platform.machine()}",
-        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "random_numbers": str(jax.config.read("jax_default_prng_impl")),
+        "dtype": "float64" if settings.jax_enable_x64 else "float32",
+        "random_numbers": str(settings.jax_default_prng_impl),
         "versions": versions(),
     }
 
