@@ -16,6 +16,7 @@ Command: `sgdsde reproduce double_well_gibbs`, about a minute on two cores. One 
 near 0.005 everywhere; to Gibbs near 0.005 for the isotropic SDE, 0.02 to 0.05 for the others.
 """
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -169,6 +170,7 @@ def gibbs_laws(config):
     return [np.asarray(gibbs_density(well_potential(config), t, GRID)) for t in temperatures(config)]
 
 
+@functools.cache  # the checks and the figure both ask
 def exact_laws(config):
     """The exact marginal of x for each rate and dynamics, as (grid, density, error): SGD's own step with its minibatch
     law, and the microsteps of its SDEs. The variance along x is the trace-matched one for the isotropic SDE and
@@ -275,7 +277,7 @@ def plot(config, arrays):
             panel, look = axes[i, j], style.line(name)
             heights, errors = density_of_fractions(arrays["fraction_below"][i, j].mean(axis=0)[::6], count, edges)
             panel.plot(GRID, gibbs[i], **style.line("gibbs"))
-            panel.plot(*exact[i][j][:1], exact[i][j][1].density, **style.line("theory"))
+            panel.plot(exact[i][j][0], exact[i][j][1].density, **style.line("theory"))
             panel.errorbar(
                 (edges[1:] + edges[:-1]) / 2, heights, errors, color=look["color"], marker=look["marker"],
                 markersize=3.5, linestyle="none",

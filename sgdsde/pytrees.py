@@ -43,7 +43,7 @@ def pytree(*, static: tuple[str, ...] = ()) -> Callable[[type], type]:
     return register
 
 
-def as_partial(function: Callable | None) -> Callable | None:
+def as_partial(function: Callable | None) -> Any:
     """`function` as a pytree node: a plain callable becomes `jax.tree_util.Partial(function)`; None stays None."""
     if function is None or isinstance(function, jax.tree_util.Partial):
         return function

@@ -61,7 +61,7 @@ def simulate(
     Raises TypeError or ValueError, naming the argument, before anything is compiled; `Interrupted` on Ctrl-C.
     """
     check_counts(num_steps, num_chains, every, observe)
-    observe = as_partial(observe) or observe
+    observe = as_partial(observe)
     start_key, run_key = jax.random.split(counter_key(key))
     chains, first_step, first_time = start_chains(dynamics, start, start_key, num_chains)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(run_key, jnp.arange(num_chains, dtype=jnp.uint32))

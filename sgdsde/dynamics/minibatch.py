@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import tree_leaves, tree_map
+from jax.tree_util import tree_map
 
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
 from sgdsde.noise import check_batch
@@ -170,4 +170,4 @@ def _draw(dynamics, key, step, substep):
     if dynamics.sampling != "epoch":
         return minibatch_indices(key, num_examples, dynamics.batch_size, dynamics.sampling)
     batches = epoch_indices(key, num_examples, dynamics.batch_size)
-    return batches[0] if len(tree_leaves(batches)[0]) == 1 else batches
+    return batches[0] if len(batches) == 1 else batches
