@@ -12,10 +12,11 @@ from sgdsde import noise, style
 from sgdsde.dynamics.matching import match
 from sgdsde.dynamics.minibatch import sgd
 from sgdsde.ensemble import Trajectory
+from sgdsde.laws import Sampling
 from sgdsde.measurements.discrepancies import energy_distance
 from sgdsde.measurements.distances import cdf_distance_two_samples
 from sgdsde.problem import Problem, loss
-from sgdsde.randomness import Sampling, counter_key
+from sgdsde.randomness import counter_key
 from sgdsde.simulation import simulate
 
 __all__ = ["Comparison", "compare"]

@@ -1,5 +1,6 @@
 """An ensemble before its first step: the chains, where they start, what is checked; and the Trajectory they leave."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics, State
 from sgdsde.pytrees import pytree
 
-__all__ = ["Chains", "Trajectory", "check_counts", "check_step", "start_chains"]
+__all__ = ["Chains", "Trajectory", "chain_keys", "check_counts", "check_step", "start_chains"]
 
 
 class Chains(NamedTuple):
@@ -69,8 +70,7 @@ def start_chains(
         params = tree_map(lambda leaf: jnp.broadcast_to(leaf, (num_chains, *leaf.shape)), params)
     elif callable(start):
         _check_start(jax.eval_shape(start, key), like)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num_chains, dtype=jnp.uint32))
-        params = jax.vmap(start)(keys)
+        params = jax.vmap(start)(chain_keys(key, num_chains))
     else:
         raise TypeError(
             "start: expected params with the structure that problem.init gives, a function key -> params, or a "
@@ -125,14 +125,8 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
                 f"dynamics{keystr(path)} is {leaf.dtype}, but the parameters are "
                 f"{' and '.join(sorted(p.name for p in precisions))}; cast one with .astype so that they agree"
             )
-    after = jax.eval_shape(
-        lambda key, state: dynamics.advance(
-            state, tree_map(lambda d: d[0], dynamics.draw(key, 0, 0)) if dynamics.period > 1 else
-            dynamics.draw(key, 0, 0), jnp.int32(0),
-        ),
-        *tree_map(lambda leaf: leaf[0], (keys, chains.state)),
-    )  # fmt: skip
-    before = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), chains.state)
+    key, before = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (keys, chains.state))
+    after = jax.eval_shape(_one_step, dynamics, key, before)
     for (path, old), new in zip(tree_leaves_with_path(before), tree_leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             raise TypeError(
@@ -140,3 +134,18 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
                 "the loss and the optimizer must keep the parameters' precision"
             )
     jax.eval_shape(observe, before.params)
+
+
+@jax.jit
+def _one_step(dynamics, key, state):
+    """Jitted so that its shapes are found once for every dynamics of the same structure; it never runs."""
+    draws = dynamics.draw(key, 0, 0)
+    if dynamics.period > 1:
+        draws = tree_map(lambda leaf: leaf[0], draws)
+    return dynamics.advance(state, draws, jnp.int32(0))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def chain_keys(key: jax.Array, num_chains: int) -> jax.Array:
+    """The key of every chain, `fold_in(key, chain)`."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num_chains, dtype=jnp.uint32))

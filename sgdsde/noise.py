@@ -7,6 +7,7 @@ covariance is the minibatch covariance C = factor * Sigma(params), factor = 1/B 
 Stable noise has characteristic function exp(-(scale |k|)^tail_index): tail index 2 is variance 2 scale^2.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,10 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial, tree_leaves, tree_map
 
 from sgdsde.arguments import matrix, number, square_root
-from sgdsde.problem import Problem, example_gradients
+from sgdsde.laws import Sampling, check_tail_index, log_one_sided_stable, normals, symmetric_stable
+from sgdsde.problem import Problem, example_gradients, weighted_gradient
 from sgdsde.pytrees import as_float, as_partial, pytree
-from sgdsde.randomness import Sampling, check_tail_index, normals_like, one_sided_stable, symmetric_stable_like
+from sgdsde.randomness import draw
 
 __all__ = [
     "Noise",
@@ -40,27 +42,36 @@ __all__ = [
 class Noise:
     """A noise law in gradient units.
 
-    draw(key) -> draws: all its randomness; apply(params, draws) -> a pytree like params, the noise itself.
+    variates: all its randomness, a pytree of independent `randomness.Variates` (`laws.normals(like)` and the like);
+    apply(params, draws) -> a pytree like params, the noise itself, from an array for each of the variates.
     tail_index: 2 for Gaussian noise. is_gaussian: draws are standard normals and apply is linear in them, so that a
     solver of stochastic differential equations may feed it Brownian increments instead.
+    example_weights(draws) -> (num_examples,): where the noise is sum_i weights_i grad example_loss_i of `problem`,
+    those weights, so that a drift of the same problem may share its backward pass; else both are None.
     """
 
-    draw: Callable
+    variates: Any
     apply: Callable
     tail_index: Any = 2.0
     is_gaussian: bool = True
+    example_weights: Callable | None = None
+    problem: Problem | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "draw", as_partial(self.draw))
         object.__setattr__(self, "apply", as_partial(self.apply))
+        object.__setattr__(self, "example_weights", as_partial(self.example_weights))
         object.__setattr__(self, "tail_index", as_float(self.tail_index))
         check_tail_index(self.tail_index)
+
+    def draw(self, key: jax.Array) -> Any:
+        """The draws of one application, a pure function of the key."""
+        return draw(self.variates, key, 0)
 
 
 def isotropic(problem: Problem, *, variance: Any) -> Noise:
     """Gaussian noise of covariance variance * identity (variance of the *minibatch* gradient, per coordinate)."""
     variance = number("variance", variance, at_least=0.0)
-    return Noise(Partial(_normals, problem), Partial(_isotropic, variance))
+    return Noise(normals(problem.params_like), Partial(_isotropic, variance))
 
 
 def constant(problem: Problem, *, covariance: Any) -> Noise:
@@ -69,7 +80,7 @@ def constant(problem: Problem, *, covariance: Any) -> Noise:
     leaves = tree_leaves(problem.params_like)
     size = sum(int(np.prod(leaf.shape)) for leaf in leaves)
     factor = square_root(matrix("covariance", covariance, leaves[0].dtype, size=size, semidefinite=True))
-    return Noise(Partial(_normal_vector, problem, factor), Partial(_constant, factor))
+    return Noise(_normal_vector(problem, factor.shape[1]), Partial(_constant, factor))
 
 
 def diagonal(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
@@ -77,7 +88,7 @@ def diagonal(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
     step (or the noise factor's rows, where the problem has one)."""
     check_batch(problem, batch_size, sampling)
     factor = covariance_factor(problem.num_examples, batch_size, sampling)
-    return Noise(Partial(_normals, problem), Partial(_diagonal, problem, factor))
+    return Noise(normals(problem.params_like), Partial(_diagonal, problem, factor))
 
 
 def anisotropic(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
@@ -89,22 +100,26 @@ def anisotropic(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noi
     """
     check_batch(problem, batch_size, sampling)
     factor = covariance_factor(problem.num_examples, batch_size, sampling)
-    return Noise(Partial(_example_weights, problem), Partial(_anisotropic, problem, factor))
+    law, variates = Noise, _example_weights(problem)
+    if problem.noise_factor is None:
+        law = functools.partial(Noise, example_weights=Partial(_centred, factor), problem=problem)
+    return law(variates, Partial(_anisotropic, problem, factor))
 
 
 def levy(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
     """Rotation-invariant stable noise, characteristic function exp(-(scale |k|)^tail_index), as scale sqrt(2 A) G with
     A one-sided stable of index tail_index/2 and G standard normal."""
     tail_index, scale = _check_levy(problem, tail_index), number("scale", scale, at_least=0.0)
-    draw = Partial(_stable_mixture, Partial(_normals, problem), problem, tail_index)
-    return Noise(draw, Partial(_levy, scale), tail_index, is_gaussian=False)
+    variates = (_log_mixing(problem, tail_index), normals(problem.params_like))
+    return Noise(variates, Partial(_levy, scale), tail_index, is_gaussian=False)
 
 
 def levy_coordinates(problem: Problem, *, tail_index: Any, scale: Any) -> Noise:
     """Independent symmetric stable coordinates, characteristic function exp(-scale^tail_index sum_i |k_i|^tail_index):
     in more than one dimension another law than `levy`, with jumps along the axes."""
     tail_index, scale = _check_levy(problem, tail_index), number("scale", scale, at_least=0.0)
-    return Noise(Partial(_stable_like, problem, tail_index), Partial(_scaled, scale), tail_index, is_gaussian=False)
+    variates = symmetric_stable(tail_index, problem.params_like)
+    return Noise(variates, Partial(_scaled, scale), tail_index, is_gaussian=False)
 
 
 def anisotropic_levy(problem: Problem, *, tail_index: Any, batch_size: int, sampling: Sampling) -> Noise:
@@ -112,8 +127,9 @@ def anisotropic_levy(problem: Problem, *, tail_index: Any, batch_size: int, samp
     exp(-(k^T C k / 2)^(tail_index/2)): at tail index 2 it is N(0, C)."""
     tail_index = _check_levy(problem, tail_index)
     gaussian = anisotropic(problem, batch_size=batch_size, sampling=sampling)
-    draw = Partial(_stable_mixture, gaussian.draw, problem, tail_index)
-    return Noise(draw, Partial(_mixed, gaussian.apply), tail_index, is_gaussian=False)
+    variates = (_log_mixing(problem, tail_index), gaussian.variates)
+    weights = None if gaussian.example_weights is None else Partial(_centred_mixed, gaussian.example_weights)
+    return Noise(variates, Partial(_mixed, gaussian.apply), tail_index, False, weights, gaussian.problem)
 
 
 def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) -> float:
@@ -137,33 +153,20 @@ def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> None:
         )
 
 
-def _normals(problem, key):
-    return normals_like(key, problem.params_like)
+def _normal_vector(problem, size):
+    return normals(jax.ShapeDtypeStruct((size,), tree_leaves(problem.params_like)[0].dtype))
 
 
-def _normal_vector(problem, factor, key):
-    return normals_like(key, _vector(problem, factor.shape[1]))
-
-
-def _example_weights(problem, key):
+def _example_weights(problem):
     like = problem.params_like
     size = problem.num_examples
     if problem.noise_factor is not None:
         size = tree_leaves(jax.eval_shape(problem.noise_factor, like))[0].shape[-1]
-    return normals_like(key, _vector(problem, size))
+    return _normal_vector(problem, size)
 
 
-def _vector(problem, size):
-    return jax.ShapeDtypeStruct((size,), tree_leaves(problem.params_like)[0].dtype)
-
-
-def _stable_like(problem, tail_index, key):
-    return symmetric_stable_like(key, tail_index, problem.params_like)
-
-
-def _stable_mixture(draw_normals, problem, tail_index, key):
-    dtype = tree_leaves(problem.params_like)[0].dtype
-    return one_sided_stable(key, tail_index / 2, dtype), draw_normals(key)
+def _log_mixing(problem, tail_index):
+    return log_one_sided_stable(tail_index / 2, tree_leaves(problem.params_like)[0].dtype)
 
 
 def _isotropic(variance, params, normals):
@@ -191,12 +194,17 @@ def _anisotropic(problem, factor, params, weights):
     if problem.noise_factor is not None:
         weights = weights * jnp.asarray(jnp.sqrt(factor), weights.dtype)
         return tree_map(lambda leaf: _combined(leaf, weights), problem.noise_factor(params))
-    weights = (weights - jnp.mean(weights)) * jnp.asarray(jnp.sqrt(factor / weights.shape[0]), weights.dtype)
+    return weighted_gradient(problem, params, _centred(factor, weights))
 
-    def weighted_loss(p):
-        return weights @ jax.vmap(problem.example_loss, in_axes=(None, 0))(p, problem.examples)
 
-    return jax.grad(weighted_loss)(params)
+def _centred(factor, weights):
+    """Weights of the examples whose gradients then sum to the noise."""
+    return (weights - jnp.mean(weights)) * jnp.asarray(jnp.sqrt(factor / weights.shape[0]), weights.dtype)
+
+
+def _centred_mixed(centred, draws):
+    log_mixing, weights = draws
+    return _root(log_mixing, weights) * centred(weights)
 
 
 def _combined(leaf, weights):

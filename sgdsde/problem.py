@@ -19,7 +19,15 @@ from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from sgdsde.arguments import is_traced
 from sgdsde.pytrees import as_partial, pytree
 
-__all__ = ["Problem", "example_gradients", "gradient", "gradient_covariance", "gradient_variance", "loss"]
+__all__ = [
+    "Problem",
+    "example_gradients",
+    "gradient",
+    "gradient_covariance",
+    "gradient_variance",
+    "loss",
+    "weighted_gradient",
+]
 
 
 @pytree()
@@ -76,6 +84,16 @@ def loss(problem: Problem, params: Any) -> jax.Array:
 def gradient(problem: Problem, params: Any) -> Any:
     """grad L(params), the drift of every dynamics, with the structure of `params` (penalty included)."""
     return jax.grad(lambda p: loss(problem, p))(params)
+
+
+def weighted_gradient(problem: Problem, params: Any, weights: jax.Array) -> Any:
+    """grad sum_i weights_i example_loss(params, example_i), weights (num_examples,): one backward pass, penalty left
+    out."""
+
+    def weighted_loss(p):
+        return weights @ jax.vmap(problem.example_loss, in_axes=(None, 0))(p, problem.examples)
+
+    return jax.grad(weighted_loss)(params)
 
 
 def example_gradients(problem: Problem, params: Any) -> Any:

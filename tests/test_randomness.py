@@ -1,30 +1,65 @@
-"""Randomness: exact known answers, exact laws, then statistics with z limits (5.9: one false alarm in 3e8 each)."""
+"""The counter-based generator, exactly: known answers, the same numbers however they are drawn, no number twice."""
+
+import dataclasses
 
 import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
-import scipy.stats
+from jax.tree_util import Partial
 
-from sgdsde import randomness
+from sgdsde import laws, randomness
+from sgdsde.randomness import Variates
 
-Z = 5.9
+LARGEST = 2**31 - 2**24
+"""the most examples of which an index survives its travel as the bits of a float32"""
+NUM_CHAINS, FIRST_PAIR, NUM_PAIRS = 5, 3, 4
+
+VARIATES = {
+    "normals": laws.normals({"a": jnp.zeros(2, jnp.float32), "b": jnp.zeros((2, 1), jnp.float64)}),
+    "normals in half precision": laws.normals(jnp.zeros(1, jnp.bfloat16)),
+    "stable": laws.symmetric_stable(1.5, jnp.zeros(2, jnp.float32)),
+    "one-sided stable": laws.log_one_sided_stable(0.75, jnp.float64),
+    "with replacement": laws.minibatch(7, 2, "with_replacement"),
+    "without replacement": laws.minibatch(40, 2, "without_replacement"),
+    "permutation": laws.minibatch(3, 1, "epoch"),
+    "with replacement of many": laws.minibatch(LARGEST, 2, "with_replacement"),
+    "without replacement of many": laws.minibatch(LARGEST, 2, "without_replacement"),
+}
 
 
-def many(sampler, key, count):
-    return np.asarray(jax.jit(jax.vmap(sampler))(jax.random.split(key, count)))
+def leaves(variates):
+    return jax.tree.leaves(variates, is_leaf=lambda node: isinstance(node, Variates))
 
 
-@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg", "unsafe_rbg"])
-def test_draws_do_not_depend_on_how_many_chains_there_are(implementation):
-    key = randomness.counter_key(jax.random.key(3, impl=implementation))
-    draw = lambda chain: randomness.normals_like(
-        randomness.step_key(jax.random.fold_in(key, chain), 7, 0), jnp.zeros(2)
-    )
-    chains = jnp.arange(5, dtype=jnp.uint32)
-    np.testing.assert_array_equal(jax.vmap(draw)(chains)[:2], jax.vmap(draw)(chains[:2]))
+def chain_keys(key, count):
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
+
+
+def first_words(values, block, pair, coordinate, dtype):
+    """A law that hands out the words themselves, the first at even slots and the second at odd ones."""
+    return block(pair)
+
+
+def given_values(values, block, pair, coordinate, dtype):
+    return values[2 * coordinate.astype(jnp.int32)], values[2 * coordinate.astype(jnp.int32) + 1]
+
+
+@jax.jit
+def draws_of_all(variates, keys, slots):
+    """A pytree of (num_slots, num_chains, *shape)."""
+    one_chain = lambda slot: jax.vmap(randomness.draw, in_axes=(None, 0, None))(variates, keys, slot)
+    return jax.vmap(one_chain)(slots)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """All numbers of `VARIATES` of a few chains at a few slots, by `draw`: name -> arrays, leaf after leaf."""
+    keys = chain_keys(jax.random.key(20), NUM_CHAINS)
+    slots = jnp.arange(2 * FIRST_PAIR, 2 * (FIRST_PAIR + NUM_PAIRS))
+    draws = draws_of_all(VARIATES, keys, slots)
+    return {name: [np.asarray(leaf) for leaf in jax.tree.leaves(draws[name])] for name in VARIATES}
 
 
 def test_threefry_has_its_known_answers_and_is_the_generator_of_jax(key):
@@ -39,36 +74,169 @@ def test_threefry_has_its_known_answers_and_is_the_generator_of_jax(key):
             tuple(jnp.uint32(word) for word in words), tuple(jnp.uint32(word) for word in counter)
         )
         assert tuple(int(word) for word in found) == answer
-    theirs = jax.extend.random.threefry_2x32(jax.random.key_data(key), jnp.array([7, 0], jnp.uint32))
-    np.testing.assert_array_equal(jax.random.key_data(randomness.step_key(key, 7, 0)), theirs)
+    counters = jax.random.bits(jax.random.key(1), (2, 1000), jnp.uint32)
+    ours = randomness.threefry2x32(randomness.key_words(key), tuple(counters))
+    theirs = jax.extend.random.threefry_2x32(jax.random.key_data(key), counters.ravel())
+    np.testing.assert_array_equal(jnp.concatenate(ours), theirs)
 
 
-@pytest.mark.parametrize("bound", [1, 3, 65_537, 2**31 - 1])
-def test_indices_are_the_high_word_of_a_product(key, bound):
-    bits = jax.random.bits(key, (100,), jnp.uint32)
-    exact = [(int(word) * bound) >> 32 for word in np.asarray(bits)]
-    np.testing.assert_array_equal(randomness._below(bits, bound), exact)
+def test_a_number_has_the_block_of_its_chain_pair_and_coordinate(key):
+    """At the counter (coordinate + first + 2^29 stream, pair): the even slot takes one word, the odd slot the other."""
+    variates = Variates(Partial(first_words, None), (2, 3), jnp.dtype(jnp.uint32), 10, 5)
+    for slot in (0, 1, 6, 7, 2**32 - 1):
+        counters = jnp.concatenate([10 + 5 * 2**29 + jnp.arange(6), jnp.full(6, slot >> 1)]).astype(jnp.uint32)
+        blocks = jax.extend.random.threefry_2x32(jax.random.key_data(key), counters).reshape(2, 2, 3)
+        np.testing.assert_array_equal(randomness.draw(variates, key, slot), blocks[slot & 1])
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_the_sine_is_right_to_rounding(dtype):
-    y = jnp.linspace(-0.5, 0.5, 10_001).astype(dtype)
-    exact = np.sin(np.pi * np.asarray(y, np.longdouble))
-    found = np.asarray(jax.jit(randomness._sine)(y), np.longdouble)
-    np.testing.assert_allclose(found, exact, rtol=4 * jnp.finfo(dtype).eps, atol=0)
+def test_a_law_sees_its_pair_its_coordinate_and_its_precision(key):
+    def law(block, pair, coordinate, dtype):
+        code = (pair * jnp.uint32(100) + coordinate).astype(dtype)
+        return code, code + 0.5 * (dtype == jnp.float64)
+
+    for dtype, half in ((jnp.bfloat16, 0), (jnp.float32, 0), (jnp.float64, 0.5)):
+        found = randomness.draw(Variates(Partial(law), (2,), jnp.dtype(dtype), 30, 1), key, 2 * 7 + 1)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, (jnp.array([700.0, 701.0]) + half).astype(dtype))
 
 
-def test_old_style_keys_are_the_same_keys():
+def assert_same(found, expected):
+    """Integers bit for bit; what is computed from the words to rounding, because the compiler fuses multiplications
+    with additions in some vectors and not in others."""
+    if np.issubdtype(np.asarray(found).dtype, np.integer):
+        np.testing.assert_array_equal(found, expected)
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("chains_last", [True, False])
+def test_numbers_drawn_in_pairs_are_those_drawn_one_by_one(drawn, chains_last):
+    """In both layouts of memory; the integers have travelled as the bits of floats."""
+    words = randomness.key_words(chain_keys(jax.random.key(20), NUM_CHAINS))
+    pairs = FIRST_PAIR + jnp.arange(NUM_PAIRS, dtype=jnp.uint32)
+    packed = jax.jit(lambda *drawn: randomness.draw_pairs(VARIATES, *drawn, chains_last=chains_last))(words, pairs)
+    both = jax.jit(lambda packed, odd: randomness.halves(VARIATES, packed, odd))
+    for half in (0, 1):
+        found = both(packed, half == 1)
+        for name, variates in VARIATES.items():
+            rows = zip(leaves(variates), drawn[name], jax.tree.leaves(found[name]), strict=True)
+            for leaf, one_by_one, in_pairs in rows:
+                assert one_by_one.dtype == in_pairs.dtype == leaf.dtype
+                expected = one_by_one[half::2].reshape(NUM_PAIRS, NUM_CHAINS, leaf.size)
+                expected = np.moveaxis(expected, 1, -1) if chains_last else expected
+                assert_same(in_pairs, expected)
+
+
+def test_numbers_drawn_as_scalars_are_those_drawn_one_by_one(drawn):
+    words = randomness.key_words(chain_keys(jax.random.key(20), NUM_CHAINS))
+    both = jax.jit(lambda *drawn: randomness.scalar_pairs(VARIATES, *drawn))
+    total = randomness.num_variates(VARIATES)
+    assert total == 4 + 1 + 2 + 1 + 2 * 4 + 6  # the coordinates of VARIATES
+    for pair in range(NUM_PAIRS):
+        for half, scalars in enumerate(both(words, jnp.uint32(FIRST_PAIR + pair))):
+            assert len(scalars) == total
+            scalars = iter(scalars)
+            for name in sorted(drawn):
+                for leaf in drawn[name]:
+                    for expected in leaf[2 * pair + half].reshape(NUM_CHAINS, -1).T:
+                        found = next(scalars)
+                        assert found.dtype == expected.dtype
+                        assert_same(found, expected)
+
+
+def test_numbers_depend_neither_on_how_many_are_drawn_at_once_nor_on_the_layout(drawn):
+    """Many chains and pairs against `drawn`'s few, to rounding: the compiler fuses multiplications with additions in
+    some vectors and not in others."""
+    variates = {"normals": VARIATES["normals"]["a"], "stable": VARIATES["stable"]}
+    words = randomness.key_words(chain_keys(jax.random.key(20), 263))
+    pairs = jnp.arange(FIRST_PAIR + NUM_PAIRS + 2, dtype=jnp.uint32)
+    draw = jax.jit(randomness.draw_pairs, static_argnames="chains_last")
+    last, first = (draw(variates, words, pairs, chains_last=chains_last) for chains_last in (True, False))
+    for name in variates:
+        many = np.asarray(first[name])
+        assert_same(many, np.moveaxis(np.asarray(last[name]), 1, -1))
+        few = many[FIRST_PAIR : FIRST_PAIR + NUM_PAIRS, :NUM_CHAINS]
+        assert_same(few.real, drawn[name][0][::2])
+        assert_same(few.imag, drawn[name][0][1::2])
+
+
+@pytest.mark.parametrize("chains_last", [True, False])
+def test_integers_survive_their_travel_as_the_bits_of_floats(chains_last):
+    """Through a loop's operand, as in a run; as floats they are normal numbers, which no hardware flushes to zero or
+    takes for NaN."""
+    ends = [0, 1, 2**23, 2**30 - 1, LARGEST - 2, LARGEST - 1]
+    values = np.concatenate([ends, np.random.default_rng(0).integers(0, LARGEST, 1000)]).astype(np.int32)
+    variates = Variates(Partial(given_values, jnp.asarray(values)), (values.size // 2,), jnp.dtype(jnp.int32), 0, 0)
+
+    @jax.jit
+    def travel(words, pairs):
+        packed = randomness.draw_pairs(variates, words, pairs, chains_last=chains_last)
+        take = lambda slot, row: randomness.halves(variates, row, slot & 1 == 1)
+        return packed, jax.lax.map(lambda slot: take(slot, packed[slot >> 1]), jnp.arange(2 * len(pairs)))
+
+    words = tuple(jnp.zeros((2, 3), jnp.uint32))
+    packed, found = (np.asarray(each) for each in travel(words, jnp.arange(2, dtype=jnp.uint32)))
+    halves = packed.view(np.float32)
+    assert (np.isfinite(halves) & (halves >= np.finfo(np.float32).tiny)).all()
+    found = found if chains_last else np.moveaxis(found, -1, 1)
+    assert found.dtype == np.int32
+    for slot in range(4):
+        for chain in range(3):
+            np.testing.assert_array_equal(found[slot, :, chain], values[slot % 2 :: 2])
+
+
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+def test_a_key_of_another_implementation_gives_two_of_its_words(implementation):
+    theirs = jax.random.key(3, impl=implementation)
+    ours = randomness.counter_key(theirs)
+    assert str(jax.random.key_impl(ours)) in ("threefry2x32", "fry")
+    words = jax.random.bits(theirs, (2,), jnp.uint32)
+    np.testing.assert_array_equal(jax.random.key_data(ours), words)
+    np.testing.assert_array_equal(jnp.stack(randomness.key_words(theirs)), words)
+    variates = VARIATES["with replacement"]
+    np.testing.assert_array_equal(randomness.draw(variates, theirs, 7), randomness.draw(variates, ours, 7))
+
+
+def test_a_threefry_key_stays_itself_and_old_style_keys_are_the_same_keys():
     old, new = jax.random.PRNGKey(4), jax.random.key(4)
+    np.testing.assert_array_equal(jax.random.key_data(randomness.counter_key(new)), old)
+    for key in (old, new):
+        np.testing.assert_array_equal(jnp.stack(randomness.key_words(key)), old)
+    many = jax.random.split(new, 3)
+    np.testing.assert_array_equal(jnp.stack(randomness.key_words(many), axis=-1), jax.random.key_data(many))
     np.testing.assert_array_equal(
-        jax.random.key_data(randomness.step_key(old, 1, 2)), jax.random.key_data(randomness.step_key(new, 1, 2))
+        jnp.stack(randomness.key_words(jax.random.key_data(many)), axis=-1), jax.random.key_data(many)
     )
+    variates = VARIATES["with replacement"]
+    np.testing.assert_array_equal(randomness.draw(variates, old, 7), randomness.draw(variates, new, 7))
 
 
-def test_counters_and_coordinates_give_different_draws(key):
-    keys = [randomness.step_key(key, step, substep) for step in range(3) for substep in range(3)]
-    draws = np.stack([randomness.normals_like(k, {"a": jnp.zeros(2), "b": jnp.zeros(1)})["a"] for k in keys])
-    assert len(np.unique(draws)) == draws.size
+def test_no_two_numbers_of_a_key_share_a_block(key):
+    """All coordinates of all leaves of one pytree, and of the four purposes, at some slots: threefry is one-to-one, so
+    that different counters have different pairs of words."""
+    like = {"a": jnp.zeros(3), "b": jnp.zeros(()), "c": jnp.zeros((2, 2))}
+    variates = [
+        laws.normals(like),
+        laws.symmetric_stable(1.5, like),
+        laws.log_one_sided_stable(0.5, jnp.float64),
+        laws.minibatch(10, 4, "epoch"),
+    ]
+    raw = [
+        dataclasses.replace(leaf, law=Partial(first_words, None), dtype=jnp.dtype(jnp.uint32))
+        for leaf in leaves(variates)
+    ]
+    slots = np.array([0, 1, 2, 3, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1], np.uint32)
+    draws = [np.asarray(leaf) for leaf in draws_of_all(raw, chain_keys(key, 3), slots)]
+    words = np.concatenate([leaf.reshape(len(slots), -1) for leaf in draws], axis=1).astype(np.uint64)
+    blocks = words[::2] << np.uint64(32) | words[1::2]
+    assert blocks.size == 4 * 3 * (8 + 8 + 1 + 20)
+    assert len(np.unique(blocks)) == blocks.size
+
+
+def test_chains_slots_and_coordinates_have_different_numbers(drawn):
+    for name in ("normals", "stable", "one-sided stable"):
+        draws = np.concatenate([leaf.ravel() for leaf in drawn[name]])
+        assert len(np.unique(draws)) == draws.size
 
 
 def test_our_draws_never_reuse_a_key(key):
@@ -77,7 +245,7 @@ def test_our_draws_never_reuse_a_key(key):
     from sgdsde.problem import Problem
 
     problem = Problem(lambda x, z: z @ x, jnp.eye(4), lambda k: jnp.zeros(4))
-    laws = [
+    noises = [
         noise.isotropic(problem, variance=1.0),
         noise.anisotropic(problem, batch_size=2, sampling="with_replacement"),
         noise.levy(problem, tail_index=1.5, scale=1.0),
@@ -86,150 +254,10 @@ def test_our_draws_never_reuse_a_key(key):
     ]
     samplings = ("with_replacement", "without_replacement", "epoch")
     steps = [sgd(problem, learning_rate=0.1, batch_size=2, sampling=sampling) for sampling in samplings]
+    functions = [law.draw for law in noises] + [lambda key, one=one: one.draw(key, 0, 0) for one in steps]
+    keys = [jax.random.clone(key) for _ in functions]
     with jax.debug_key_reuse(True):
-        for law in laws:
-            jax.jit(law.draw)(randomness.step_key(key, 0, 0))
-        for dynamics in steps:
-            jax.jit(dynamics.draw)(jax.random.clone(key), 0, 0)
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_normals_are_normal(key, dtype):
-    draws = many(lambda k: randomness.normals_like(k, jnp.zeros(4, dtype)), key, 50_000).ravel()
-    assert draws.dtype == dtype
-    assert scipy.stats.kstest(draws, "norm").pvalue > 1e-8
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("tail_index", [0.8, 1.0, 1.5, 1.9, 2.0])
-def test_symmetric_stable_has_its_characteristic_function(key, tail_index, dtype):
-    """E cos(k X) = exp(-|k|^a). False alarm 4e-9 a row; a scale off by sqrt(2) is rejected by more than 100 se."""
-    draws = many(lambda k: randomness.symmetric_stable(k, tail_index, (4,), dtype), key, 50_000).ravel()
-    assert np.isfinite(draws).all()
-    for wave in (0.3, 1.0, 2.0):
-        cosines = np.cos(wave * draws.astype(np.float64))
-        error = cosines.std() / np.sqrt(draws.size)
-        assert abs(cosines.mean() - np.exp(-(wave**tail_index))) < Z * error
-        sines = np.sin(wave * draws.astype(np.float64))
-        assert abs(sines.mean()) < Z * sines.std() / np.sqrt(draws.size)
-
-
-def test_tail_index_one_is_cauchy_and_two_is_normal_of_variance_two(key):
-    for tail_index, law in ((1.0, scipy.stats.cauchy()), (2.0, scipy.stats.norm(scale=np.sqrt(2.0)))):
-        draws = many(lambda k, a=tail_index: randomness.symmetric_stable(k, a, (4,), jnp.float32), key, 50_000)
-        assert scipy.stats.kstest(draws.ravel().astype(np.float64), law.cdf).pvalue > 1e-8
-
-
-def test_general_formula_meets_the_exact_branches(key):
-    """The law is continuous in the tail index: the same bits give nearly the same variates."""
-    for exact in (1.0, 2.0):
-        near = exact - 1e-7
-        a = randomness.symmetric_stable(key, exact, (1000,), jnp.float64)
-        b = randomness.symmetric_stable(key, near, (1000,), jnp.float64)
-        np.testing.assert_allclose(a, b, rtol=3e-5)
-
-
-def test_float32_draws_are_the_float64_draws_rounded(key):
-    """Same bits, same variates: an instability of the float32 formula would show as a large relative difference."""
-    for tail_index in (0.5, 0.8, 1.2, 1.5, 1.9, 1.999):
-        single = randomness.symmetric_stable(key, tail_index, (20_000,), jnp.float32)
-        double = randomness.symmetric_stable(key, tail_index, (20_000,), jnp.float64)
-        np.testing.assert_allclose(single, double, rtol=2e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("index", [0.3, 0.5, 0.75, 0.95])
-def test_one_sided_stable_has_its_laplace_transform(key, index):
-    """E exp(-s A) = exp(-s^q): a bounded functional; index 1/2 is also the Levy law of scale 1/2."""
-    draws = np.exp(many(lambda k: randomness.one_sided_stable(k, index, jnp.float64), key, 200_000))
-    for s in (0.1, 1.0, 4.0):
-        values = np.exp(-s * draws)
-        assert abs(values.mean() - np.exp(-(s**index))) < Z * values.std() / np.sqrt(draws.size)
-    if index == 0.5:
-        assert scipy.stats.kstest(draws, scipy.stats.levy(scale=0.5).cdf).pvalue > 1e-8
-
-
-def test_one_sided_stable_of_index_one_is_one(key):
-    assert randomness.one_sided_stable(key, 1.0, jnp.float32) == 0.0
-
-
-@pytest.mark.parametrize("tail_index", [0.0, -1.0, 2.5, float("nan")])
-def test_a_tail_index_outside_its_range_is_refused(key, tail_index):
-    with pytest.raises(ValueError, match=r"tail_index.*\(0, 2\]"):
-        randomness.symmetric_stable(key, tail_index, (1,), jnp.float64)
-
-
-def test_a_tail_index_that_overflows_float32_is_refused(key):
-    with pytest.raises(ValueError, match="overflow float32"):
-        randomness.symmetric_stable(key, 0.3, (1,), jnp.float32)
-
-
-@pytest.mark.parametrize(("num_examples", "batch_size"), [(5, 2), (6, 6), (40, 36)])
-def test_subsets_are_uniform(key, num_examples, batch_size):
-    """Both algorithms (Floyd's and the permutation): distinct, and each pair of examples equally often together."""
-    draws = many(
-        lambda k: randomness.minibatch_indices(k, num_examples, batch_size, "without_replacement"), key, 20_000
-    )
-    assert all(len(set(row)) == batch_size for row in draws[:200])
-    member = (draws[:, :, None] == np.arange(num_examples)).any(axis=1).astype(float)
-    together = member.T @ member / len(draws)
-    single = batch_size / num_examples
-    pair = single * (batch_size - 1) / (num_examples - 1)
-    expected = np.where(np.eye(num_examples, dtype=bool), single, pair)
-    assert np.abs(together - expected).max() <= Z * np.sqrt(0.25 / len(draws))
-
-
-def test_small_subsets_are_uniform_over_all_of_them(key):
-    draws = many(lambda k: randomness.minibatch_indices(k, 5, 2, "without_replacement"), key, 20_000)
-    _, counts = np.unique(np.sort(draws, axis=1), axis=0, return_counts=True)
-    assert len(counts) == 10
-    assert scipy.stats.chisquare(counts).pvalue > 1e-8
-
-
-def test_with_replacement_is_uniform_and_independent(key):
-    draws = many(lambda k: randomness.minibatch_indices(k, 3, 2, "with_replacement"), key, 20_000)
-    _, counts = np.unique(draws, axis=0, return_counts=True)
-    assert len(counts) == 9
-    assert scipy.stats.chisquare(counts).pvalue > 1e-8
-
-
-def test_an_epoch_uses_every_example_at_most_once_and_the_remainder_sits_out(key):
-    batches = np.asarray(randomness.epoch_indices(key, 11, 3))
-    assert batches.shape == (3, 3)
-    assert len(np.unique(batches)) == 9
-
-
-def stable_tail_probability(tail_index, level):
-    """P(X > level) for a symmetric stable X of scale 1 and level >= 10: the asymptotic series
-    (1/pi) sum_k (-1)^(k+1) Gamma(a k)/k! sin(pi a k/2) level^(-a k), to its smallest term; closed forms at 1 and 2."""
-    if tail_index == 2:
-        return scipy.stats.norm.sf(level, scale=np.sqrt(2))
-    if tail_index == 1:
-        return scipy.stats.cauchy.sf(level)
-    k = np.arange(1, 30)
-    size = np.exp(scipy.special.gammaln(tail_index * k) - scipy.special.gammaln(k + 1)) * level ** (-tail_index * k)
-    last = int(np.argmin(size)) + 1
-    return float(np.sum(((-1.0) ** (k + 1) * np.sin(np.pi * tail_index * k / 2) * size)[:last]) / np.pi)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tail_index", [0.8, 1.0, 1.2, 1.5, 1.9, 2.0])
-def test_fifty_million_float32_stable_draws(tail_index):
-    """No non-finite value; the CDF at 200 points within 5.9 standard errors (4e-4) of SciPy's; the right numbers beyond
-    10, 100 and 1000 scales."""
-    count, blocks = 1_000_000, 50
-    grid = np.concatenate([-np.geomspace(20, 1e-2, 100), np.geomspace(1e-2, 20, 100)])
-    levels = np.array([10.0, 100.0, 1000.0])
-    block = jax.jit(lambda key: randomness.symmetric_stable(key, tail_index, (count,), jnp.float32))
-    below, beyond = np.zeros(grid.size), np.zeros(levels.size)
-    for index in range(blocks):
-        draws = np.sort(np.asarray(block(jax.random.fold_in(jax.random.key(8), index))).astype(np.float64))
-        assert np.isfinite(draws[[0, -1]]).all()
-        assert not np.isnan(draws).any()
-        below += np.searchsorted(draws, grid)
-        beyond += np.searchsorted(draws, -levels) + count - np.searchsorted(draws, levels)
-    total = count * blocks
-    law = scipy.stats.norm(scale=np.sqrt(2)) if tail_index == 2 else scipy.stats.levy_stable(tail_index, 0.0)
-    assert np.abs(below / total - law.cdf(grid)).max() < Z * 0.5 / np.sqrt(total)
-    for level, found in zip(levels, beyond, strict=True):
-        expected = 2 * total * stable_tail_probability(tail_index, level)
-        assert abs(found - expected) <= Z * np.sqrt(expected + 1)
+        jax.jit(lambda keys: [draw(key) for draw, key in zip(functions, keys, strict=True)])(keys)
+        jax.jit(functions[-3])(jax.random.key(0, impl="rbg"))
+        with pytest.raises(jax.errors.KeyReuseError):
+            jax.jit(lambda key: jax.random.bits(key) + jax.random.bits(key))(key)

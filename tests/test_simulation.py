@@ -7,7 +7,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from sgdsde import noise, simulation
+from sgdsde import devices, noise, simulation
 from sgdsde.dynamics.langevin import euler_maruyama
 from sgdsde.dynamics.matching import match
 from sgdsde.dynamics.minibatch import optimizer, sgd
@@ -167,7 +167,7 @@ def test_divergence_is_reported_and_kept(key):
 
 
 def test_a_second_rate_hessian_key_or_length_costs_no_compilation(key):
-    """Counted by the loop's compilation cache."""
+    """Counted by the cache of compiled loops."""
 
     def run(rate, hessian, key, num_steps):
         problem = make(hessian=hessian)
@@ -176,27 +176,27 @@ def test_a_second_rate_hessian_key_or_length_costs_no_compilation(key):
         for each in (dynamics, sde):
             simulate(each, jnp.ones(2), key, num_steps=num_steps, num_chains=3, observe=identity, every=num_steps)
 
-    run(0.1, np.eye(2), key, 10)
-    before = simulation._chunk._cache_size()
-    run(0.2, np.eye(2), key, 10)
-    run(0.1, np.diag([2.0, 3.0]), key, 10)
-    run(0.1, np.eye(2), jax.random.key(5), 20)
-    assert simulation._chunk._cache_size() == before
+    run(0.1, np.eye(2), key, 20)
+    before = devices._compiled.cache_info().misses
+    run(0.2, np.eye(2), key, 20)
+    run(0.1, np.diag([2.0, 3.0]), key, 20)
+    run(0.1, np.eye(2), jax.random.key(5), 40)
+    assert devices._compiled.cache_info().misses == before
 
 
 def test_ctrl_c_keeps_what_was_recorded(problem, key, monkeypatch):
     dynamics = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
     sizes = {**SIZES, "num_steps": 3000}
     whole = simulate(dynamics, jnp.ones(2), key, **sizes)
-    calls, chunk = [], simulation._chunk
+    stretches, run_all = [], simulation.run_all
 
-    def interrupted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 4:
+    def interrupted(calls):
+        stretches.append(1)
+        if len(stretches) == 4:
             raise KeyboardInterrupt
-        return chunk(*arguments, **options)
+        return run_all(calls)
 
-    monkeypatch.setattr(simulation, "_chunk", interrupted)
+    monkeypatch.setattr(simulation, "run_all", interrupted)
     with pytest.raises(simulation.Interrupted) as caught:
         simulate(dynamics, jnp.ones(2), key, **sizes)
     monkeypatch.undo()
@@ -251,12 +251,12 @@ def test_float32_runs_in_float32(key):
     ],
 )
 def test_wrong_arguments_are_refused_before_compiling(discrete, key, changes, message):
-    before = simulation._chunk._cache_size()
+    before = devices._compiled.cache_info().misses
     arguments = {"start": jnp.ones(2), **SIZES, **changes}
     start = arguments.pop("start")
     with pytest.raises((ValueError, TypeError), match=message):
         simulate(discrete, start, key, **arguments)
-    assert simulation._chunk._cache_size() == before
+    assert devices._compiled.cache_info().misses == before
 
 
 def test_a_float64_array_where_float32_runs_is_named(key):

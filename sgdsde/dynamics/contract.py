@@ -3,12 +3,13 @@
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_float, as_partial, concrete
 
-__all__ = ["Dynamics", "State", "check_learning_rate", "rate_at"]
+__all__ = ["Dynamics", "State", "check_learning_rate", "rate_at", "slot_of"]
 
 
 class State(NamedTuple):
@@ -23,9 +24,13 @@ class Dynamics(Protocol):
     """One step of something that moves parameters; a frozen dataclass that is a pytree.
 
     init(params) -> State
-    draw(key, step, substep) -> draws: all the randomness of one microstep, a pure function of the key and the integer
-        counters. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a leading axis.
-    advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps.
+    variates, arrange: all the randomness of one microstep, as a pytree of independent `randomness.Variates`, and what
+        makes the draws of an array for each of them.
+    draw(key, step, substep) -> draws: `arrange` of the variates' numbers at that microstep, a pure function of the key
+        and the integer counters. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a
+        leading axis.
+    advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps. It adds to
+        every parameter, so that one which is not finite stays so.
     duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.
     """
 
@@ -35,10 +40,18 @@ class Dynamics(Protocol):
     def period(self) -> int: ...
     @property
     def substeps(self) -> int: ...
+    @property
+    def variates(self) -> Any: ...
+    def arrange(self, numbers: Any) -> Any: ...
     def init(self, params: Any) -> State: ...
     def draw(self, key: jax.Array, step: Any, substep: Any) -> Any: ...
     def advance(self, state: State, draws: Any, step: Any) -> State: ...
     def duration(self, step: Any) -> Any: ...
+
+
+def slot_of(dynamics: Dynamics, step: Any, substep: Any) -> jax.Array:
+    """The number of a microstep in the whole run, step * substeps + substep: the counter of its randomness."""
+    return jnp.asarray(step).astype(jnp.uint32) * np.uint32(dynamics.substeps) + jnp.asarray(substep).astype(jnp.uint32)
 
 
 def rate_at(learning_rate: Any, step: Any) -> Any:

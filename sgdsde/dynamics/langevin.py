@@ -9,6 +9,7 @@ dx = -grad L dt + sqrt(learning_rate C(x)) dW. At one substep it is learning_rat
 has SGD's own mean and covariance per step; many substeps is the SDE. Time scaling exists in this one place only.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,11 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.arguments import is_traced
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
+from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
 from sgdsde.noise import Noise
-from sgdsde.problem import Problem, gradient
+from sgdsde.problem import Problem, gradient, weighted_gradient
 from sgdsde.pytrees import pytree
-from sgdsde.randomness import step_key
+from sgdsde.randomness import draw
 
 __all__ = ["EulerMaruyama", "euler_maruyama", "explicit", "implicit", "tamed"]
 
@@ -98,6 +99,9 @@ def euler_maruyama(
         raise TypeError(f"scheme: expected the function explicit, tamed or implicit, got {scheme!r}")
     if scheme is implicit:
         _check_separable(problem)
+    one_pass = scheme is explicit and problem.mean_loss is None and noise.problem is problem
+    weights = noise.example_weights if one_pass else None
+    noise = dataclasses.replace(noise, example_weights=weights, problem=None)
     return EulerMaruyama(problem, noise, check_learning_rate(learning_rate), int(substeps), scheme)
 
 
@@ -118,18 +122,38 @@ class EulerMaruyama:
     def init(self, params):
         return State(params)
 
+    @property
+    def variates(self) -> Any:
+        return self.noise.variates
+
+    def arrange(self, numbers):
+        return numbers
+
     def draw(self, key, step, substep):
-        return self.noise.draw(step_key(key, step, substep))
+        return draw(self.variates, key, slot_of(self, step, substep))
 
     def advance(self, state, draws, step):
         rate = rate_at(self.learning_rate, step)
         time_step = rate / self.substeps
         scale = rate ** (1 - 1 / self.noise.tail_index) * time_step ** (1 / self.noise.tail_index)
+        if self.noise.example_weights is not None:
+            return State(_explicit_in_one_pass(self, state.params, time_step, scale, draws))
         kick = tree_map(lambda z: _as(scale, z) * z, self.noise.apply(state.params, draws))
         return State(self.scheme(self.problem, state.params, time_step, kick))
 
     def duration(self, step):
         return rate_at(self.learning_rate, step)
+
+
+def _explicit_in_one_pass(dynamics, params, time_step, scale, draws):
+    """x' = x - sum_i (dt/n + scale w_i) grad example_loss_i (- dt grad penalty): the explicit step whose drift and
+    anisotropic noise share one backward pass over the examples."""
+    problem, weights = dynamics.problem, dynamics.noise.example_weights(draws)
+    weights = _as(scale, weights) * weights + _as(time_step / problem.num_examples, weights)
+    move = weighted_gradient(problem, params, weights)
+    if problem.penalty is not None:
+        move = tree_map(lambda m, g: m + _as(time_step, g) * g, move, jax.grad(problem.penalty)(params))
+    return tree_map(jnp.subtract, params, move)
 
 
 def _as(value, like):

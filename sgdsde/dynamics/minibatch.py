@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from jax.tree_util import tree_map
 
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at
+from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_float, concrete, pytree
-from sgdsde.randomness import Sampling, epoch_indices, minibatch_indices, step_key
+from sgdsde.randomness import draw
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
 
@@ -94,8 +95,15 @@ class SGD:
     def init(self, params):
         return State(params, () if self.momentum is None else tree_map(jnp.zeros_like, params))
 
+    @property
+    def variates(self) -> Any:
+        return _variates(self)
+
+    def arrange(self, numbers):
+        return _indices(self, numbers)
+
     def draw(self, key, step, substep):
-        return _draw(self, key, step, substep)
+        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
@@ -134,8 +142,15 @@ class Optimizer:
         with jax.numpy_dtype_promotion("standard"):
             return State(params, self.transformation.init(params))
 
+    @property
+    def variates(self) -> Any:
+        return _variates(self)
+
+    def arrange(self, numbers):
+        return _indices(self, numbers)
+
     def draw(self, key, step, substep):
-        return _draw(self, key, step, substep)
+        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
@@ -162,12 +177,12 @@ def _period(dynamics):
     return dynamics.problem.num_examples // dynamics.batch_size if dynamics.sampling == "epoch" else 1
 
 
-def _draw(dynamics, key, step, substep):
-    """Minibatch indices (batch_size,); for epoch sampling those of the whole epoch that begins at `step`, on a leading
-    axis of length `period` (dropped if the period is 1)."""
-    key = step_key(key, step, substep)
-    num_examples = dynamics.problem.num_examples
-    if dynamics.sampling != "epoch":
-        return minibatch_indices(key, num_examples, dynamics.batch_size, dynamics.sampling)
-    batches = epoch_indices(key, num_examples, dynamics.batch_size)
-    return batches[0] if len(batches) == 1 else batches
+def _variates(dynamics):
+    return minibatch(dynamics.problem.num_examples, dynamics.batch_size, dynamics.sampling)
+
+
+def _indices(dynamics, numbers):
+    """Minibatch indices (batch_size,); for epoch sampling those of a whole epoch, on a leading axis of length `period`
+    (dropped if the period is 1)."""
+    indices = minibatch_indices(numbers, dynamics.problem.num_examples, dynamics.batch_size, dynamics.sampling)
+    return indices[0] if indices.ndim == 2 and len(indices) == 1 else indices

@@ -10,7 +10,7 @@ import scipy.optimize
 from sgdsde import noise
 from sgdsde.dynamics.flows import diffrax_terms, gradient_flow
 from sgdsde.dynamics.langevin import euler_maruyama, explicit, implicit, tamed
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, gradient
 
 HESSIAN = np.array([[2.0, 0.3], [0.3, 0.5]])
 
@@ -47,6 +47,23 @@ def test_the_scaling_line(problem, key, tail_index, substeps):
     np.testing.assert_allclose(step(dynamics, x, draws), expected, rtol=1e-13)
     if substeps == 1:
         np.testing.assert_allclose(step(dynamics, x, draws), x - 0.1 * (HESSIAN @ x + 0.7 * draws), rtol=1e-13)
+
+
+@pytest.mark.parametrize("tail_index", [1.5, 2.0])
+def test_drift_and_anisotropic_noise_share_one_pass_over_the_examples(key, tail_index):
+    """The same step as drift and noise apart, with a penalty; and a noise of another problem is left apart."""
+    examples = jax.random.normal(jax.random.key(2), (6, 2))
+    make_problem = lambda z: Problem(lambda x, z: jnp.sum(jnp.sin(x * z)), z, lambda k: jnp.zeros(2), penalty=jnp.sum)
+    problem, other = make_problem(examples), make_problem(examples + 1.0)
+    options = {"tail_index": tail_index, "batch_size": 2, "sampling": "without_replacement"}
+    x = jnp.array([1.0, -2.0])
+    for source, shares in ((problem, True), (other, False)):
+        law = noise.anisotropic_levy(source, **options)
+        dynamics = euler_maruyama(problem, law, learning_rate=0.1, substeps=4)
+        assert (dynamics.noise.example_weights is not None) == shares
+        draws, dt = dynamics.draw(key, 3, 1), 0.1 / 4
+        kick = 0.1 ** (1 - 1 / tail_index) * dt ** (1 / tail_index) * law.apply(x, draws)
+        np.testing.assert_allclose(step(dynamics, x, draws), x - dt * gradient(problem, x) - kick, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["anisotropic", "constant", "isotropic", "diagonal"])

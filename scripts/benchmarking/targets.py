@@ -1,0 +1,89 @@
+"""What was asked for, what was measured before, and what limits each number.
+
+A ratio is ours over the peer, both in chain-steps per second; a rate is ours alone. `LIMITS` and `GPU_LIMITS` are
+written by hand: revise them with the numbers in front of you.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["EARLIER_RATES", "GPU_LIMITS", "LIMITS", "LONG_RUN", "SECONDS_TO_FIRST_RUN", "TARGETS", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Asked of one work and number of chains: a ratio to `peer`, or without a peer a rate; on "cpu" or "gpu"."""
+
+    work: str
+    num_chains: int
+    peer: str | None
+    asked: float
+    program: str = "ours"
+    backend: str = "cpu"
+
+
+WIDE = "ours, 512-bit vectors"
+TARGETS = (
+    Target("double_well", 256, "plain", 8),
+    Target("double_well", 4_096, "plain", 8),
+    Target("double_well", 65_536, "plain", 6),
+    Target("double_well", 4_096, "diffrax, UnsafeBrownianPath", 30),
+    Target("double_well", 65_536, "PyTorch by hand", 2.5),
+    Target("double_well", 65_536, "C, AVX-512, all cores", 0.8),
+    Target("double_well", 65_536, "C, AVX-512, all cores", 1.0, program=WIDE),
+    Target("mueller_brown", 65_536, "plain", 8),
+    Target("separable", 65_536, "plain", 10),
+    Target("rosenbrock", 65_536, "plain", 6),
+    Target("dense_quartic", 4_096, "plain", 4),
+    Target("levy_ornstein_uhlenbeck", 65_536, "plain", 7),
+    Target("readers_landscape", 65_536, "plain", 4),
+    Target("sgd_regression", 4_096, "scan, choice, optax", 5),
+    Target("double_well", 4_096, "plain", 20, backend="gpu"),
+    Target("double_well", 1_000_000, None, 5e10, backend="gpu"),
+)
+
+
+@dataclass(frozen=True)
+class LongRunTarget:
+    seconds: float
+    peak_memory_mb: float
+
+
+LONG_RUN = LongRunTarget(seconds=240.0, peak_memory_mb=600.0)
+SECONDS_TO_FIRST_RUN = 5.0
+
+EARLIER_RATES: dict[str, dict[int, float]] = {
+    "diffrax, VirtualBrownianTree": {256: 0.6, 4_096: 0.8},
+    "diffrax, UnsafeBrownianPath": {256: 9, 4_096: 16},
+    "torchsde": {256: 0.8, 4_096: 12, 65_536: 50},
+    "NumPy": {256: 40, 4_096: 108, 65_536: 118},
+    "plain": {256: 48, 4_096: 72, 65_536: 153},
+    "PyTorch by hand": {256: 20, 4_096: 173, 65_536: 315},
+    "ours": {256: 516, 4_096: 637, 65_536: 1_033},
+    WIDE: {256: 630, 4_096: 903, 65_536: 1_666},
+    "C, AVX-512, all cores": {65_536: 1_125},
+}
+"""Double well, 1e6 chain-steps per second, measured earlier on two cores with AVX-512: other versions, another day.
+"ours" stands for the prototype of today's loop. Only ratios to NumPy are compared."""
+
+LIMITS: dict[tuple[str, int, str | None], str] = {
+    ("double_well", 256, "plain"): "cost of one loop iteration: sixteen vectors of work in each",
+    ("double_well", 4_096, "plain"): "arithmetic of the generator, on one core: XLA does not split so small a loop",
+    ("double_well", 65_536, "plain"): "arithmetic of the generator; plain uses both cores here too",
+    ("double_well", 4_096, "diffrax, UnsafeBrownianPath"): "arithmetic of the generator",
+    ("double_well", 65_536, "PyTorch by hand"): "arithmetic of the generator",
+    ("double_well", 65_536, "C, AVX-512, all cores"): (
+        "XLA writes each block of draws to memory and its vectors have 256 bits; the C program keeps all in registers"
+    ),
+    ("mueller_brown", 65_536, "plain"): "four exponentials and their derivatives",
+    ("separable", 65_536, "plain"): "arithmetic of the generator, ten normals a step",
+    ("rosenbrock", 65_536, "plain"): "traffic between slices of the gradient",
+    ("dense_quartic", 4_096, "plain"): "the matrix product, which is the same in both programs",
+    ("levy_ornstein_uhlenbeck", 65_536, "plain"): "logarithms and an exponential of the stable sampler",
+    ("readers_landscape", 65_536, "plain"): "the sine and cosine of the landscape, the same in both programs",
+    ("sgd_regression", 4_096, "scan, choice, optax"): "gathering the examples of each minibatch, the same in both",
+}
+
+GPU_LIMITS: dict[tuple[str, int, str | None], str] = {
+    ("double_well", 4_096, "plain"): "launching kernels: microseconds for each iteration of a loop",
+    ("double_well", 1_000_000, None): "memory traffic of a step's draws; a fused kernel would be bound by arithmetic",
+}

@@ -1,0 +1,197 @@
+"""An ensemble advanced over a range of microsteps: blocks of random numbers, drawn at once and consumed one by one.
+
+Two forms of the same step. A small problem is taken as scalar arithmetic (`scalars.py`): every parameter is one vector
+over chains, so that a landscape that indexes its coordinates costs no rearranging. A large one is `jax.vmap` over
+chains, whose matrix products are then batched.
+
+A block's numbers cross a loop's boundary (the loop over its microsteps takes them as an operand); fused with the step
+instead, XLA would draw them again for every coordinate that uses them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_leaves, tree_map
+
+from sgdsde.dynamics.contract import Dynamics
+from sgdsde.ensemble import Chains
+from sgdsde.randomness import Variates, draw_pairs, halves, key_words, num_variates
+from sgdsde.scalars import boxes_like, repeats_reads, scalar_form, scalars_of
+
+__all__ = ["advance_ensemble", "pairs_per_block"]
+
+LARGEST_BLOCK = 8
+"""pairs of microsteps drawn at once; more gain nothing, and the last block of a record is seldom full"""
+BYTES_PER_BLOCK = 2**26
+"""of random numbers, where a problem takes many in each microstep"""
+SCALAR_OPERATIONS = 2000
+"""a step of more is not taken as scalar arithmetic: it would compile for seconds"""
+
+
+def pairs_per_block(dynamics: Dynamics, num_steps: int, num_chains: int) -> int:
+    """How many pairs of microsteps to draw at once where a record is due after num_steps steps."""
+    numbers = num_variates(dynamics.variates) * min(num_chains, 4096)
+    return min(LARGEST_BLOCK, -(-num_steps * dynamics.substeps // 2), max(1, BYTES_PER_BLOCK // (8 * max(1, numbers))))
+
+
+def advance_ensemble(
+    dynamics: Dynamics, keys: jax.Array, chains: Chains, first_step: Any, num_steps: Any, *, block: int
+) -> Chains:
+    """Every chain num_steps steps further. The first step at which a parameter is not finite is marked in
+    `diverged_at`, and such a chain is NaN from there on. block: pairs of microsteps drawn at once."""
+    form = _scalar_form(dynamics, chains.state) or _array_form(dynamics, chains.state)
+    substeps = np.uint32(dynamics.substeps)
+    first, last = (jnp.asarray(step).astype(jnp.uint32) * substeps for step in (first_step, first_step + num_steps))
+    unit, length = (2, 2 * block) if dynamics.period == 1 else (dynamics.period, dynamics.period)
+    origin = first - first % np.uint32(unit)
+    draw_block = _pairs if dynamics.period == 1 else _epoch
+
+    def advance_block(index, carry):
+        vectors, diverged_at = carry
+        base = origin + index * np.uint32(length)
+        low, high = jnp.maximum(base, first), jnp.minimum(base + np.uint32(length), last)
+        numbers_at = draw_block(dynamics, keys, base, length, form.chains_last)
+
+        def one(slot, vectors):
+            return form.step(vectors, numbers_at(slot), (slot // substeps).astype(jnp.int32))
+
+        def one_marked(slot, carry):
+            after = one(slot, carry[0])
+            found = (carry[1] < 0) & _is_lost(after[: form.num_params])
+            return after, jnp.where(found, (slot // substeps).astype(jnp.int32) + 1, carry[1])
+
+        after = jax.lax.fori_loop(low, high, one, vectors)
+        params, memory = after[: form.num_params], after[form.num_params :]
+        lost = _is_lost(params)  # what is not finite stays so: only a block that lost a chain is gone through again
+        diverged_at = jax.lax.while_loop(
+            lambda marks: jnp.any((marks < 0) & lost),
+            lambda marks: jax.lax.fori_loop(low, high, one_marked, (vectors, marks))[1],
+            diverged_at,
+        )
+        return (*_lose(params, diverged_at >= 0), *memory), diverged_at
+
+    num_blocks = (last - origin + np.uint32(length - 1)) // np.uint32(length)
+    carry = form.split(chains.state), chains.diverged_at
+    vectors, diverged_at = jax.lax.fori_loop(jnp.uint32(0), num_blocks, advance_block, carry)
+    return Chains(form.join(vectors), diverged_at)
+
+
+class _Form(NamedTuple):
+    """A microstep of all chains: step(vectors, numbers, step), on the arrays that split(state) makes and join puts
+    together again. The first num_params of them are parameters; numbers come with chains on the last axis or not."""
+
+    split: Callable
+    join: Callable
+    step: Callable
+    num_params: int
+    chains_last: bool
+
+
+def _scalar_form(dynamics, state):
+    """One vector over chains for each number of the state; None if the step takes too many scalar operations, or would
+    read its minibatch again for every coordinate."""
+    numbers = _numbers_like(dynamics)
+    one_chain = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
+    if sum(leaf.size for leaf in tree_leaves((one_chain, numbers))) > SCALAR_OPERATIONS:
+        return None
+    step_like = jax.ShapeDtypeStruct((), jnp.int32)
+    example = (dynamics, step_like), one_chain, numbers
+    form = scalar_form(_shared_first, *example, max_cost=SCALAR_OPERATIONS)
+    if form is None or (form.array_primitives & {"gather", "dynamic_slice"} and repeats_reads(form, *example)):
+        return None
+
+    def split(state):
+        return tuple(vector for leaf in tree_leaves(state) for vector in leaf.reshape(leaf.shape[0], -1).T)
+
+    def join(vectors):
+        boxes = boxes_like(one_chain, vectors)
+        return tree_map(lambda box, like: jnp.stack(list(box.ravel()), -1).reshape(-1, *like.shape), boxes, one_chain)
+
+    def step(vectors, rows, step):
+        def one(scalars, row):
+            return scalars_of(form((dynamics, step), boxes_like(one_chain, scalars), boxes_like(numbers, row)))
+
+        return jax.vmap(one)(vectors, rows)
+
+    return _Form(split, join, step, sum(leaf.size for leaf in tree_leaves(one_chain.params)), True)
+
+
+def _array_form(dynamics, state):
+    """The leaves of the state, chains first."""
+    structure = jax.tree.structure(state)
+    numbers = _numbers_like(dynamics)
+
+    def step(vectors, rows, step):
+        shaped = tree_map(lambda like, row: row.reshape(-1, *like.shape), numbers, tree.unflatten(rows))
+        one = lambda state, numbers: _microstep(dynamics, state, numbers, step)
+        return tuple(tree_leaves(jax.vmap(one)(structure.unflatten(vectors), shaped)))
+
+    tree = jax.tree.structure(numbers)
+    return _Form(
+        lambda state: tuple(tree_leaves(state)), structure.unflatten, step, len(tree_leaves(state.params)), False
+    )
+
+
+def _microstep(dynamics, state, numbers, step):
+    draws = dynamics.arrange(numbers) if dynamics.period == 1 else numbers
+    return dynamics.advance(state, draws, step)
+
+
+def _shared_first(shared, state, numbers):
+    dynamics, step = shared
+    return _microstep(dynamics, state, numbers, step)
+
+
+def _numbers_like(dynamics):
+    """Shapes of what one microstep consumes: the variates' numbers, or one minibatch of an epoch."""
+    if dynamics.period > 1:
+        return jax.ShapeDtypeStruct((dynamics.batch_size,), jnp.int32)
+    is_leaf = lambda node: isinstance(node, Variates)
+    return tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dynamics.variates, is_leaf=is_leaf)
+
+
+def _pairs(dynamics, keys, base, length, chains_last):
+    """The numbers of a block of `length` microsteps, as slot -> an array (size, num_chains) for each variate, or a row
+    for each scalar."""
+    first = base >> 1
+    packed = draw_pairs(
+        dynamics.variates, key_words(keys), first + jnp.arange(length // 2, dtype=jnp.uint32), chains_last=chains_last
+    )
+
+    def numbers_at(slot):
+        index = ((slot >> 1) - first).astype(jnp.int32)
+        both = tree_map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), packed)
+        numbers = tree_leaves(halves(dynamics.variates, both, slot & 1 == 1))
+        return tuple(row for leaf in numbers for row in leaf) if chains_last else tuple(numbers)
+
+    return numbers_at
+
+
+def _epoch(dynamics, keys, base, length, chains_last):
+    """The minibatches of an epoch, drawn at its first step, likewise."""
+    batches = jax.vmap(dynamics.draw, in_axes=(0, None, None))(keys, base.astype(jnp.int32), 0)
+    batches = jnp.moveaxis(batches, 0, -1 if chains_last else 1)  # (length, batch_size, num_chains) or chains second
+
+    def numbers_at(slot):
+        batch = jax.lax.dynamic_index_in_dim(batches, (slot - base).astype(jnp.int32), keepdims=False)
+        return tuple(batch) if chains_last else (batch,)
+
+    return numbers_at
+
+
+def _is_lost(params):
+    """Which chains have a parameter that is not finite."""
+    finite = [jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1) for leaf in params]
+    return ~functools.reduce(jnp.logical_and, finite)
+
+
+def _lose(params, lost):
+    def nan_where_lost(leaf):
+        where = lost.reshape(-1, *(1,) * (leaf.ndim - 1))
+        return jnp.where(where, jnp.asarray(jnp.nan, leaf.dtype), leaf)
+
+    return tuple(nan_where_lost(leaf) for leaf in params)
