@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import tree_map
 
-__all__ = ["agreed", "as_arrays", "executable", "mesh_for", "on_mesh", "parts", "run_all", "to_host"]
+__all__ = ["agreed", "as_arrays", "executable", "has_kernels", "mesh_for", "on_mesh", "parts", "run_all", "to_host"]
 
 SMALLEST_PART = 32
 """chains for which a second thread is worth its start"""
@@ -50,6 +50,12 @@ def mesh_for(num_chains: int) -> Mesh | None:
             f"{jax.process_count()} hosts; take a multiple of {len(devices)}"
         )
     return Mesh(np.array(devices[:share]), ("chains",)) if share > 1 else None
+
+
+def has_kernels() -> bool:
+    """Whether the devices are GPUs for which there are kernels: NVIDIA's from the Hopper generation on."""
+    device = jax.devices()[0]
+    return device.platform == "gpu" and float(getattr(device, "compute_capability", None) or 0) >= 9
 
 
 def on_mesh(tree: Any, mesh: Mesh, *, split: bool) -> Any:

@@ -64,12 +64,12 @@ def minus_log_word(bits: jax.Array, dtype: Any) -> jax.Array:
 
 
 def minus_log_uniform(bits: jax.Array, dtype: Any) -> jax.Array:
-    """-log u of the uniform u = (bits + 1/2) 2^-32, an Exp(1) variate, exact in both tails: near u = 1 through
-    log1p of 1 - u, whose bits are ~bits."""
+    """-log u of the uniform u = (bits + 1/2) 2^-32, an Exp(1) variate, exact in both tails: in float32, near u = 1,
+    through log(1 + f) of f = u - 1, whose bits are ~bits (in float64 u is exact)."""
+    if dtype != jnp.float32:
+        return -jnp.log((bits.astype(dtype) + 0.5) * 2.0**-32)
     near_one = bits >= jnp.uint32(2**31)
     small = (jnp.minimum(bits, ~bits).astype(dtype) + 0.5) * 2.0**-32  # u or 1 - u, whichever is below 1/2
-    if dtype != jnp.float32:
-        return jnp.where(near_one, -jnp.log1p(-small), -jnp.log(small))
     fraction, exponent = _parts(jnp.where(near_one, 1 - small, small))
     return -_log(jnp.where(near_one & (small < 0.29), -small, fraction), exponent)
 
@@ -84,8 +84,7 @@ def _parts(x):
 
 def _log(fraction, exponent):
     square = fraction * fraction
-    correction = fraction * square * _polynomial(LOG_SERIES, fraction) - np.float32(0.5) * square
-    return fraction + correction + exponent * np.float32(np.log(2))
+    return fraction + square * _polynomial((*LOG_SERIES, -0.5), fraction) + exponent * np.float32(np.log(2))
 
 
 def _polynomial(coefficients, x):

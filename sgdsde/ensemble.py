@@ -13,7 +13,7 @@ from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics, State
 from sgdsde.pytrees import pytree
 
-__all__ = ["Chains", "Trajectory", "chain_keys", "check_counts", "check_step", "start_chains"]
+__all__ = ["Chains", "Trajectory", "chain_keys", "check_counts", "check_length", "check_step", "start_chains"]
 
 
 class Chains(NamedTuple):
@@ -109,10 +109,19 @@ def check_counts(num_steps: int, num_chains: int, every: int, observe: Any) -> N
     if num_steps % every:
         near = max(d for d in range(1, min(every, num_steps) + 1) if num_steps % d == 0)
         raise ValueError(f"every: {every} does not divide num_steps = {num_steps}; try every = {near}")
-    if num_steps >= 2**31:
-        raise ValueError(f"num_steps: expected less than 2**31, got {num_steps}; go on from the Trajectory instead")
     if not callable(observe):
         raise TypeError(f"observe: expected a function params -> pytree, got {observe!r}")
+
+
+def check_length(dynamics: Dynamics, first_step: Any, num_steps: int) -> None:
+    """Microsteps are counted in 31 bits over a whole run, those before a Trajectory included."""
+    done = 0 if is_traced(first_step) else int(first_step)
+    if (done + num_steps) * dynamics.substeps >= 2**31:
+        raise ValueError(
+            f"num_steps: {num_steps} steps of {dynamics.substeps} microsteps after {done} steps come to 2**31 "
+            "microsteps or more, which is all that the counter of random numbers holds; begin another run, with "
+            "another key"
+        )
 
 
 def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: Chains) -> None:

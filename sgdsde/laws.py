@@ -124,18 +124,18 @@ def _variates_like(like, law, stream):
 def _normal_pair(block, pair, coordinate, dtype):
     radius_bits, angle_bits = block(pair)
     radius = jnp.sqrt(2 * minus_log_word(radius_bits, dtype))
-    v = (angle_bits & jnp.uint32(0x3FFFFFFF)).astype(dtype) * 2.0**-31  # an angle pi v of the first quadrant; two bits
-    return (  # choose the quadrant
-        _signed(radius * sine(0.5 - v), angle_bits),
-        _signed(radius * sine(v), angle_bits << jnp.uint32(1)),
-    )
+    # An angle pi v of a half circle, v in [-1/2, 1/2); the highest bit chooses which. (With one form for both halves of
+    # the pair, LLVM packs them into one vector and rounds differently from loop to loop.)
+    v = jax.lax.bitcast_convert_type(angle_bits << jnp.uint32(1), jnp.int32).astype(dtype) * 2.0**-32
+    return _signed(radius * sine(0.5 - jnp.abs(v)), angle_bits), radius * sine(v)
 
 
 def _stable_pair(tail_index, block, pair, coordinate, dtype):
-    return tuple(_stable(*block(2 * pair + jnp.uint32(half)), tail_index, dtype) for half in (0, 1))
+    return tuple(_stable(block(2 * pair + jnp.uint32(half)), tail_index, dtype) for half in (0, 1))
 
 
-def _stable(angle_bits, exponential_bits, tail_index, dtype):
+def _stable(words, tail_index, dtype):
+    angle_bits, exponential_bits = words
     a = jnp.asarray(tail_index, dtype)
     inverse = 1 / a
     v = _unit(angle_bits & jnp.uint32(0x7FFFFFFF), dtype)
@@ -152,10 +152,11 @@ def _stable(angle_bits, exponential_bits, tail_index, dtype):
 
 
 def _one_sided_pair(index, block, pair, coordinate, dtype):
-    return tuple(_log_one_sided(*block(2 * pair + jnp.uint32(half)), index, dtype) for half in (0, 1))
+    return tuple(_log_one_sided(block(2 * pair + jnp.uint32(half)), index, dtype) for half in (0, 1))
 
 
-def _log_one_sided(angle_bits, exponential_bits, index, dtype):
+def _log_one_sided(words, index, dtype):
+    angle_bits, exponential_bits = words
     q = jnp.asarray(index, dtype)
     inverse = 1 / q
     v = 2 * _unit(angle_bits >> 1, dtype)

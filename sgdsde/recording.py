@@ -22,13 +22,14 @@ CHAINS = "chains"
 
 def record_stretch(
     dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: Chains, first_step: Any, length: Any, count: Any,
-    *, capacity: int, average: bool, block: int, mesh: Mesh | None = None,
+    *, capacity: int, average: bool, block: int, mesh: Mesh | None = None, in_kernel: bool = False,
 ) -> tuple[Chains, Any]:  # fmt: skip
     """`count` records, each after `length` steps, into buffers of `capacity` records; the chains after them.
 
     average: a record is (mean, sum of squared deviations) over chains. mesh: the devices that share the chains.
+    block, in_kernel: as in `advance_ensemble`.
     """
-    advance = functools.partial(advance_ensemble, block=block)
+    advance = functools.partial(advance_ensemble, block=block, in_kernel=in_kernel)
     if mesh is not None:
         split, whole = PartitionSpec(CHAINS), PartitionSpec()
         advance = jax.shard_map(

@@ -17,13 +17,13 @@ from jax.tree_util import tree_leaves, tree_map
 from tqdm.auto import tqdm
 
 from sgdsde.arguments import is_traced
-from sgdsde.devices import agreed, as_arrays, executable, mesh_for, on_mesh, parts, run_all, to_host
+from sgdsde.devices import agreed, as_arrays, executable, has_kernels, mesh_for, on_mesh, parts, run_all, to_host
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Trajectory, chain_keys, check_counts, check_step, start_chains
+from sgdsde.ensemble import Trajectory, chain_keys, check_counts, check_length, check_step, start_chains
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import counter_key, num_variates
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
-from sgdsde.stepping import pairs_per_block
+from sgdsde.stepping import kernel_agrees, pairs_per_block
 
 __all__ = ["Interrupted", "simulate"]
 
@@ -67,6 +67,7 @@ def simulate(
     observe = as_partial(observe)
     start_key, run_key = jax.random.split(counter_key(key))
     chains, first_step, first_time = start_chains(dynamics, start, start_key, num_chains)
+    check_length(dynamics, first_step, num_steps)
     keys = chain_keys(run_key, num_chains)
     check_step(dynamics, observe, keys, chains)
     num_records = num_steps // every
@@ -89,6 +90,7 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
     num_steps, done, budget, records = every * num_records, 0, 64, []
     record_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(record_shapes(observe, chains, average)))
     options["capacity"] = capacity = max(1, min(num_records, 256, BYTES_PER_BUFFER // max(record_bytes, 1)))
+    options["in_kernel"] = has_kernels() and kernel_agrees(dynamics, keys, chains, first_step)
     advance, ensemble = _on_devices(dynamics, observe, keys, chains, options)
     at_record = None  # the chains at the last record, where the ensemble has gone on from there
     bar = tqdm(total=num_steps * num_chains, unit=" chain-steps", unit_scale=True, disable=None, delay=1.0, leave=False)
@@ -105,7 +107,8 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
                 ensemble, seen = advance(ensemble, first_step + done, length, count)
                 seconds = clock.perf_counter() - began
                 if (into + length) % every == 0:
-                    records.extend(tree_map(lambda leaf, i=i: leaf[i], seen()) for i in range(count))
+                    stretch = seen()
+                    records.extend(tree_map(lambda leaf, i=i: leaf[i], stretch) for i in range(count))
                     at_record = None
                 if done:  # the first stretch's time says little
                     budget = agreed(max(1, int(budget * min(8.0, max(0.25, SECONDS_PER_STRETCH / seconds)))))
@@ -137,11 +140,13 @@ def _on_devices(dynamics, observe, keys, chains, options):
     ensemble = [tree_map(lambda leaf, cut=cut: jnp.copy(leaf if len(cuts) == 1 else leaf[cut]), chains) for cut in cuts]
     sizes = [keys.shape[0] for keys in all_keys]
 
-    def advance(ensemble, *counters):
-        counters = as_arrays(counters)
+    def advance(ensemble, first_step, length, count):
+        counters = as_arrays((first_step, length, count))
         calls = [(dynamics, observe, keys, chains, *counters) for keys, chains in zip(all_keys, ensemble, strict=True)]
         after = run_all([(executable(record_stretch, call, donated=3, mesh=mesh, **options), call) for call in calls])
-        seen = lambda: together([to_host(buffer) for _, buffer in after], sizes, options["average"])
+        buffers = [buffer for _, buffer in after]
+        recorded = lambda buffer: tree_map(lambda leaf: np.array(leaf[:count]), to_host(buffer))  # the rest is freed
+        seen = lambda: together([recorded(buffer) for buffer in buffers], sizes, options["average"])
         return [chains for chains, _ in after], seen
 
     return advance, ensemble

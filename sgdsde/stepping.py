@@ -9,6 +9,7 @@ instead, XLA would draw them again for every coordinate that uses them.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Chains
+from sgdsde.kernel import kernel_for
 from sgdsde.randomness import Variates, draw_pairs, halves, key_words, num_variates
-from sgdsde.scalars import boxes_like, repeats_reads, scalar_form, scalars_of
+from sgdsde.scalars import ScalarForm, boxes_like, repeats_reads, scalar_form, scalars_of
 
-__all__ = ["advance_ensemble", "pairs_per_block"]
+__all__ = ["advance_ensemble", "kernel_agrees", "pairs_per_block"]
 
 LARGEST_BLOCK = 8
 """pairs of microsteps drawn at once; more gain nothing, and the last block of a record is seldom full"""
@@ -39,13 +41,23 @@ def pairs_per_block(dynamics: Dynamics, num_steps: int, num_chains: int) -> int:
 
 
 def advance_ensemble(
-    dynamics: Dynamics, keys: jax.Array, chains: Chains, first_step: Any, num_steps: Any, *, block: int
+    dynamics: Dynamics,
+    keys: jax.Array,
+    chains: Chains,
+    first_step: Any,
+    num_steps: Any,
+    *,
+    block: int,
+    in_kernel: bool = False,
 ) -> Chains:
     """Every chain num_steps steps further. The first step at which a parameter is not finite is marked in
-    `diverged_at`, and such a chain is NaN from there on. block: pairs of microsteps drawn at once."""
+    `diverged_at`, and such a chain is NaN from there on. block: pairs of microsteps drawn at once. in_kernel: as one
+    GPU kernel (interpreted on a CPU), where `kernel_agrees` says that there is one."""
     form = _scalar_form(dynamics, chains.state) or _array_form(dynamics, chains.state)
     substeps = np.uint32(dynamics.substeps)
     first, last = (jnp.asarray(step).astype(jnp.uint32) * substeps for step in (first_step, first_step + num_steps))
+    if in_kernel and (kernel := _kernel(dynamics, chains, form)) is not None:
+        return kernel(dynamics, keys, chains, first, last)
     unit, length = (2, 2 * block) if dynamics.period == 1 else (dynamics.period, dynamics.period)
     origin = first - first % np.uint32(unit)
     draw_block = _pairs if dynamics.period == 1 else _epoch
@@ -54,7 +66,7 @@ def advance_ensemble(
         vectors, diverged_at = carry
         base = origin + index * np.uint32(length)
         low, high = jnp.maximum(base, first), jnp.minimum(base + np.uint32(length), last)
-        numbers_at = draw_block(dynamics, keys, base, length, form.chains_last)
+        numbers_at = draw_block(dynamics, keys, base, length, form.scalar is not None)
 
         def one(slot, vectors):
             return form.step(vectors, numbers_at(slot), (slot // substeps).astype(jnp.int32))
@@ -80,15 +92,44 @@ def advance_ensemble(
     return Chains(form.join(vectors), diverged_at)
 
 
+def kernel_agrees(dynamics: Dynamics, keys: jax.Array, chains: Chains, first_step: Any) -> bool:
+    """Whether a GPU kernel can take the steps of these chains and, tried on some of them, does what the plain loop does
+    to rounding. A kernel that fails is reported and left alone: it may cost speed, never a result."""
+    form = _scalar_form(dynamics, chains.state)
+    if form is None or _kernel(dynamics, chains, form) is None:
+        return False
+    some_keys, some = tree_map(lambda leaf: leaf[:256], (keys, chains))
+    try:
+        found, expected = (_few_steps(dynamics, some_keys, some, first_step, in_kernel) for in_kernel in (True, False))
+        agree = jax.tree.map(lambda a, b: jnp.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True), found, expected)
+        fault = "" if all(tree_leaves(agree)) else "its first steps differ from the plain loop's"
+    except Exception as error:  # whatever a compiler of this machine says
+        fault = f"{type(error).__name__}: {str(error)[:300]}"
+    if fault:
+        warnings.warn(f"the GPU kernel is not used for these steps, the plain loop is ({fault})", stacklevel=2)
+    return not fault
+
+
+@functools.partial(jax.jit, static_argnames="in_kernel")
+def _few_steps(dynamics, keys, chains, first_step, in_kernel):
+    return advance_ensemble(dynamics, keys, chains, first_step, 5, block=2, in_kernel=in_kernel)
+
+
+def _kernel(dynamics, chains, form):
+    if form.scalar is None or dynamics.period > 1:
+        return None
+    return kernel_for(dynamics, chains, _numbers_like(dynamics), form.scalar)
+
+
 class _Form(NamedTuple):
     """A microstep of all chains: step(vectors, numbers, step), on the arrays that split(state) makes and join puts
-    together again. The first num_params of them are parameters; numbers come with chains on the last axis or not."""
+    together again. The first num_params of them are parameters. In the scalar form numbers come with chains last."""
 
     split: Callable
     join: Callable
     step: Callable
     num_params: int
-    chains_last: bool
+    scalar: ScalarForm | None
 
 
 def _scalar_form(dynamics, state):
@@ -117,7 +158,7 @@ def _scalar_form(dynamics, state):
 
         return jax.vmap(one)(vectors, rows)
 
-    return _Form(split, join, step, sum(leaf.size for leaf in tree_leaves(one_chain.params)), True)
+    return _Form(split, join, step, sum(leaf.size for leaf in tree_leaves(one_chain.params)), form)
 
 
 def _array_form(dynamics, state):
@@ -132,7 +173,7 @@ def _array_form(dynamics, state):
 
     tree = jax.tree.structure(numbers)
     return _Form(
-        lambda state: tuple(tree_leaves(state)), structure.unflatten, step, len(tree_leaves(state.params)), False
+        lambda state: tuple(tree_leaves(state)), structure.unflatten, step, len(tree_leaves(state.params)), None
     )
 
 
@@ -158,9 +199,8 @@ def _pairs(dynamics, keys, base, length, chains_last):
     """The numbers of a block of `length` microsteps, as slot -> an array (size, num_chains) for each variate, or a row
     for each scalar."""
     first = base >> 1
-    packed = draw_pairs(
-        dynamics.variates, key_words(keys), first + jnp.arange(length // 2, dtype=jnp.uint32), chains_last=chains_last
-    )
+    pairs = first + jnp.arange(length // 2, dtype=jnp.uint32)
+    packed = draw_pairs(dynamics.variates, key_words(keys), pairs, chains_last=chains_last)
 
     def numbers_at(slot):
         index = ((slot >> 1) - first).astype(jnp.int32)

@@ -106,7 +106,8 @@ def assert_same(found, expected):
     if np.issubdtype(np.asarray(found).dtype, np.integer):
         np.testing.assert_array_equal(found, expected)
     else:
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        rounding = 30 * float(jnp.finfo(np.asarray(found).dtype).eps)
+        np.testing.assert_allclose(found, expected, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.parametrize("chains_last", [True, False])

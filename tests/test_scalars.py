@@ -307,6 +307,14 @@ def test_shared_leaves_may_be_boxes():
     np.testing.assert_array_equal(as_array, as_box)
 
 
+def test_a_leaf_that_is_not_read_may_be_anything():
+    shared, x = {"rate": 0.1, "examples": jnp.asarray(normals(64, 5))}, normals(5)
+    form = scalar_form(lambda shared, x, z: x * shared["rate"], shared, x, x, max_cost=100)
+    assert form.is_read == (False, True, True, False)
+    nothing = {"rate": 0.1, "examples": "nothing"}
+    np.testing.assert_array_equal(scalars_of(form(nothing, boxes_like(x, x), "nothing")), x * 0.1)
+
+
 def test_swept_and_inside_a_loop():
     """A vmap over what the chains share, outside of a scan that carries the vectors: shapes and types stay."""
     x, rates = normals(NUM_CHAINS, 5), jnp.array([0.01, 0.02])

@@ -242,6 +242,7 @@ def test_float32_runs_in_float32(key):
     [
         ({"every": 5}, "every: 5 does not divide num_steps = 12; try every = 4"),
         ({"num_steps": 0}, "num_steps: expected an integer >= 1"),
+        ({"num_steps": 2**31, "every": 2**30}, "num_steps: 2147483648 steps of 1 microsteps after 0 steps come to 2"),
         ({"num_chains": -1}, "num_chains: expected an integer >= 1"),
         ({"start": jnp.array([jnp.nan, 0.0])}, "start: contains NaN or inf"),
         ({"start": jnp.zeros(3)}, r"start: expected float64\[2\] as problem.init gives, got float64\[3\]"),
@@ -277,3 +278,13 @@ def test_a_stable_sde_runs(problem, key):
     law = noise.anisotropic_levy(problem, tail_index=1.5, batch_size=2, sampling="with_replacement")
     found = simulate(euler_maruyama(problem, law, learning_rate=0.1), jnp.ones(2), key, **SIZES)
     assert np.isfinite(found.params).all()
+
+
+def test_what_a_stretch_recorded_is_fetched_once(discrete, key, monkeypatch):
+    """Not once a record: every record would hold the memory of all."""
+    fetched, stretches, together, run_all = [], [], simulation.together, simulation.run_all
+    monkeypatch.setattr(simulation, "together", lambda *given: fetched.append(1) or together(*given))
+    monkeypatch.setattr(simulation, "run_all", lambda calls: stretches.append(1) or run_all(calls))
+    found = simulate(discrete, jnp.ones(2), key, **{**SIZES, "num_steps": 300})
+    assert len(found.step) == 100
+    assert len(fetched) == len(stretches)
