@@ -9,7 +9,7 @@ __all__ = ["save_figure"]
 
 LOOKS = {  # colour, line style, marker
     "ours": ("#0072B2", "-", "o"),
-    "ours, 512-bit vectors": ("#0072B2", "--", "o"),
+    "ours, inside jit": ("#0072B2", "--", "o"),
     "plain": ("#000000", "-", "s"),
     "diffrax, UnsafeBrownianPath": ("#D55E00", "-", "^"),
     "diffrax, VirtualBrownianTree": ("#D55E00", ":", "v"),

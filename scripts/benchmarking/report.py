@@ -122,7 +122,7 @@ def _asked(result):
         limit = limits.get((target.work, target.num_chains, target.peer), "")
         against = target.peer or "rate"
         place = " (GPU)" if target.backend == "gpu" else ""
-        what = f"{target.work}{place}{', 512-bit vectors' if target.program != 'ours' else ''}"
+        what = f"{target.work}{place}"
         lines.append((what, f"{target.num_chains:,}", against, asked, measured, reached, limit))
     lines += _asked_of_long_run(result["long_run"]) + _asked_of_first_run(result["first_run"])
     return _markdown(("work", "chains", "against", "asked", "measured", "reached", "what limits it"), lines)
