@@ -30,8 +30,8 @@ LARGEST_BLOCK = 8
 """pairs of microsteps drawn at once; more gain nothing, and the last block of a record is seldom full"""
 BYTES_PER_BLOCK = 2**26
 """of random numbers, where a problem takes many in each microstep"""
-SCALAR_OPERATIONS = 2000
-"""a step of more is not taken as scalar arithmetic: it would compile for seconds"""
+SCALAR_OPERATIONS = 600
+"""a step of more is not taken as scalar arithmetic: it would compile for seconds, and run no faster than arrays"""
 
 
 def pairs_per_block(dynamics: Dynamics, num_steps: int, num_chains: int) -> int:

@@ -14,7 +14,6 @@ from sgdsde.kernel.launch import NEVER, run_kernel
 from sgdsde.kernel.primitives import refused_primitives
 from sgdsde.randomness import key_words, scalar_pairs
 from sgdsde.scalars import ScalarForm, boxes_like, scalars_of
-from sgdsde.scalars.jaxprs import live_equations
 
 __all__ = ["kernel_for"]
 
@@ -31,8 +30,7 @@ def kernel_for(dynamics: Dynamics, chains: Chains, numbers: Any, form: ScalarFor
     """
     leaves, structure = jax.tree.flatten(dynamics)
     one_chain = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), chains.state)
-    used = {id(atom) for equation in live_equations(form.jaxpr) for atom in equation.invars}
-    needed = [jnp.ndim(leaf) == 0 or id(var) in used for leaf, var in zip(leaves, form.jaxpr.invars)]
+    needed = [is_read or jnp.ndim(leaf) == 0 for leaf, is_read in zip(leaves, form.is_read)]  # laws read numbers too
     shared = [jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
     if sum(leaf.size for leaf, wanted in zip(shared, needed, strict=True) if wanted) > LARGEST_SHARED:
         return None

@@ -129,12 +129,17 @@ def breast_cancer_data(*, intercept: bool) -> tuple[np.ndarray, np.ndarray]:
     return _standardised_inputs(inputs, intercept), labels.astype(np.float64)
 
 
+def _product(inputs, theta):
+    """As a matrix product, which over a minibatch is twice as fast as a sum."""
+    return jnp.matmul(inputs, theta, precision="highest")
+
+
 def _squared_error(theta, example):
-    return (example["targets"] - jnp.sum(example["inputs"] * theta)) ** 2 / 2
+    return (example["targets"] - _product(example["inputs"], theta)) ** 2 / 2
 
 
 def _logistic_loss(theta, example):
-    margin = (2 * example["labels"] - 1) * jnp.sum(example["inputs"] * theta)
+    margin = (2 * example["labels"] - 1) * _product(example["inputs"], theta)
     return jax.nn.softplus(-margin)
 
 
