@@ -22,8 +22,8 @@ __all__ = ["agreed", "as_arrays", "executable", "has_kernels", "mesh_for", "on_m
 
 SMALLEST_PART = 32
 """chains for which a second thread is worth its start"""
-BYTES_PER_PART = 2**20
-"""of one block's random numbers: what stays in a core's cache"""
+BYTES_PER_PART = 2**22
+"""of one block's random numbers: what stays in a cache"""
 
 
 def parts(num_chains: int, bytes_per_chain: int) -> list[slice]:
