@@ -18,8 +18,22 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import tree_map
 
-__all__ = ["agreed", "as_arrays", "executable", "has_kernels", "mesh_for", "on_mesh", "parts", "run_all", "to_host"]
+__all__ = [
+    "CHAINS",
+    "agreed",
+    "as_arrays",
+    "executable",
+    "has_kernels",
+    "mesh_for",
+    "num_cores",
+    "on_mesh",
+    "parts",
+    "run_all",
+    "to_host",
+]
 
+CHAINS = "chains"
+"""the name of the mesh axis over devices"""
 SMALLEST_PART = 32
 """chains for which a second thread is worth its start"""
 BYTES_PER_PART = 2**22
@@ -31,7 +45,7 @@ def parts(num_chains: int, bytes_per_chain: int) -> list[slice]:
     a block of its random numbers stays in cache."""
     if jax.default_backend() != "cpu" or len(jax.devices()) > 1:
         return [slice(0, num_chains)]
-    wanted = max(1, min(_num_cores(), num_chains // SMALLEST_PART))
+    wanted = max(1, min(num_cores(), num_chains // SMALLEST_PART))
     cached = max(SMALLEST_PART, BYTES_PER_PART // max(1, bytes_per_chain))
     wanted = max(wanted, wanted * -(-num_chains // (cached * wanted)))
     count = next((p for p in range(wanted, 2 * wanted) if num_chains % p == 0), wanted)
@@ -49,7 +63,7 @@ def mesh_for(num_chains: int) -> Mesh | None:
             f"num_chains: {num_chains} chains cannot be shared equally by the {len(devices)} devices of "
             f"{jax.process_count()} hosts; take a multiple of {len(devices)}"
         )
-    return Mesh(np.array(devices[:share]), ("chains",)) if share > 1 else None
+    return Mesh(np.array(devices[:share]), (CHAINS,)) if share > 1 else None
 
 
 def has_kernels() -> bool:
@@ -61,7 +75,7 @@ def has_kernels() -> bool:
 def on_mesh(tree: Any, mesh: Mesh, *, split: bool) -> Any:
     """The arrays on all devices of a mesh: split along their first axis, the chains, or whole on each. Every host must
     hold the same values; what is spread over several hosts already stays where it is."""
-    sharding = NamedSharding(mesh, PartitionSpec("chains") if split else PartitionSpec())
+    sharding = NamedSharding(mesh, PartitionSpec(CHAINS) if split else PartitionSpec())
 
     def placed(leaf):
         if not leaf.is_fully_addressable:
@@ -129,7 +143,7 @@ def run_all(calls: list[tuple[Callable, tuple]]) -> list:
     one = lambda call: jax.block_until_ready(call[0](*call[1]))
     if len(calls) == 1:
         return [one(calls[0])]
-    with ThreadPoolExecutor(min(len(calls), _num_cores())) as pool:
+    with ThreadPoolExecutor(min(len(calls), num_cores())) as pool:
         running = [pool.submit(one, call) for call in calls]
         try:
             wait(running)
@@ -139,5 +153,6 @@ def run_all(calls: list[tuple[Callable, tuple]]) -> list:
         return [done.result() for done in running]
 
 
-def _num_cores():
+def num_cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

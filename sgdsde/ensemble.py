@@ -13,7 +13,16 @@ from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics, State
 from sgdsde.pytrees import pytree
 
-__all__ = ["Chains", "Trajectory", "chain_keys", "check_counts", "check_length", "check_step", "start_chains"]
+__all__ = [
+    "Chains",
+    "Trajectory",
+    "chain_keys",
+    "check_counts",
+    "check_length",
+    "check_step",
+    "nan_where",
+    "start_chains",
+]
 
 
 class Chains(NamedTuple):
@@ -152,6 +161,19 @@ def _one_step(dynamics, key, state):
     if dynamics.period > 1:
         draws = tree_map(lambda leaf: leaf[0], draws)
     return dynamics.advance(state, draws, jnp.int32(0))
+
+
+def nan_where(lost: jax.Array, tree: Any) -> Any:
+    """The arrays (num_chains, ...) with NaN for the lost chains; integers and truth values, which have none, as they
+    are."""
+
+    def mask(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        where = lost.reshape(lost.shape + (1,) * (leaf.ndim - 1))
+        return jnp.where(where, jnp.asarray(jnp.nan, leaf.dtype), leaf)
+
+    return tree_map(mask, tree)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -57,7 +57,7 @@ def symmetric_stable(tail_index: Any, like: Any) -> Any:
     """
     for leaf in jax.tree.leaves(like):
         check_tail_index(tail_index, leaf.dtype)
-    return _variates_like(like, Partial(_stable_pair, tail_index), STABLE)
+    return _variates_like(like, Partial(_one_by_one, Partial(_stable, tail_index)), STABLE)
 
 
 def log_one_sided_stable(index: Any, dtype: Any) -> Variates:
@@ -68,7 +68,7 @@ def log_one_sided_stable(index: Any, dtype: Any) -> Variates:
     q = alpha/2 has characteristic function exp(-(k^T C k / 2)^(alpha/2)). Source: Kanter (1975).
     """
     check_tail_index(2 * index, dtype)
-    return Variates(Partial(_one_sided_pair, index), (), jnp.dtype(dtype), 0, MIXING)
+    return Variates(Partial(_one_by_one, Partial(_log_one_sided, index)), (), jnp.dtype(dtype), 0, MIXING)
 
 
 def minibatch(num_examples: int, batch_size: int, sampling: Sampling) -> Variates:
@@ -130,11 +130,12 @@ def _normal_pair(block, pair, coordinate, dtype):
     return _signed(radius * sine(0.5 - jnp.abs(v)), angle_bits), radius * sine(v)
 
 
-def _stable_pair(tail_index, block, pair, coordinate, dtype):
-    return tuple(_stable(block(2 * pair + jnp.uint32(half)), tail_index, dtype) for half in (0, 1))
+def _one_by_one(variate, block, pair, coordinate, dtype):
+    """A law whose number takes a whole block, variate(words, dtype)."""
+    return tuple(variate(block(2 * pair + jnp.uint32(half)), dtype) for half in (0, 1))
 
 
-def _stable(words, tail_index, dtype):
+def _stable(tail_index, words, dtype):
     angle_bits, exponential_bits = words
     a = jnp.asarray(tail_index, dtype)
     inverse = 1 / a
@@ -151,11 +152,7 @@ def _stable(words, tail_index, dtype):
     return _signed(jnp.where(a == 1, sin_u / cos_u, jnp.where(a == 2, 2 * sin_u * jnp.sqrt(w), general)), angle_bits)
 
 
-def _one_sided_pair(index, block, pair, coordinate, dtype):
-    return tuple(_log_one_sided(block(2 * pair + jnp.uint32(half)), index, dtype) for half in (0, 1))
-
-
-def _log_one_sided(words, index, dtype):
+def _log_one_sided(index, words, dtype):
     angle_bits, exponential_bits = words
     q = jnp.asarray(index, dtype)
     inverse = 1 / q

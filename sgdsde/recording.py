@@ -10,14 +10,12 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import tree_map
 
+from sgdsde.devices import CHAINS
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Chains
+from sgdsde.ensemble import Chains, nan_where
 from sgdsde.stepping import advance_ensemble
 
 __all__ = ["mean_and_error", "record_shapes", "record_stretch", "together"]
-
-CHAINS = "chains"
-"""the name of the mesh axis over devices"""
 
 
 def record_stretch(
@@ -89,20 +87,10 @@ def _observed(observe: Callable, chains: Chains, average: bool) -> Any:
     diverged = chains.diverged_at >= 0
     seen = jax.vmap(observe)(chains.state.params)
     if not average:
-        return _nan_where(diverged, seen)
+        return nan_where(diverged, seen)
     real = jnp.result_type(float)
     seen = tree_map(lambda x: x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(real), seen)
-    seen = _nan_where(diverged, seen)
+    seen = nan_where(diverged, seen)
     mean = tree_map(lambda leaf: jnp.mean(leaf, axis=0), seen)
     squares = tree_map(lambda leaf, m: jnp.sum(jnp.abs(leaf - m[None]) ** 2, axis=0), seen, mean)
     return mean, squares
-
-
-def _nan_where(diverged: jax.Array, tree: Any) -> Any:
-    def mask(leaf):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            return leaf
-        where = diverged.reshape(diverged.shape + (1,) * (leaf.ndim - 1))
-        return jnp.where(where, jnp.asarray(jnp.nan, leaf.dtype), leaf)
-
-    return tree_map(mask, tree)

@@ -143,7 +143,11 @@ def _on_devices(dynamics, observe, keys, chains, options):
     def advance(ensemble, first_step, length, count):
         counters = as_arrays((first_step, length, count))
         calls = [(dynamics, observe, keys, chains, *counters) for keys, chains in zip(all_keys, ensemble, strict=True)]
-        after = run_all([(executable(record_stretch, call, donated=3, mesh=mesh, **options), call) for call in calls])
+        compiled = {
+            size: executable(record_stretch, call, donated=3, mesh=mesh, **options)
+            for size, call in dict(zip(sizes, calls, strict=True)).items()
+        }
+        after = run_all([(compiled[size], call) for size, call in zip(sizes, calls, strict=True)])
         buffers = [buffer for _, buffer in after]
         recorded = lambda buffer: tree_map(lambda leaf: np.array(leaf[:count]), to_host(buffer))  # the rest is freed
         seen = lambda: together([recorded(buffer) for buffer in buffers], sizes, options["average"])

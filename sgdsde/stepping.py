@@ -1,6 +1,6 @@
 """An ensemble advanced over a range of microsteps: blocks of random numbers, drawn at once and consumed one by one.
 
-Two forms of the same step. A small problem is taken as scalar arithmetic (`scalars.py`): every parameter is one vector
+Two forms of the same step. A small problem is taken as scalar arithmetic (`scalars/`): every parameter is one vector
 over chains, so that a landscape that indexes its coordinates costs no rearranging. A large one is `jax.vmap` over
 chains, whose matrix products are then batched.
 
@@ -19,10 +19,10 @@ import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Chains
+from sgdsde.ensemble import Chains, nan_where
 from sgdsde.kernel import kernel_for
 from sgdsde.randomness import Variates, draw_pairs, halves, key_words, num_variates
-from sgdsde.scalars import ScalarForm, boxes_like, repeats_reads, scalar_form, scalars_of
+from sgdsde.scalars import ScalarForm, arrays_of, boxes_like, repeats_reads, scalar_form, scalars_of, vectors_of
 
 __all__ = ["advance_ensemble", "kernel_agrees", "pairs_per_block"]
 
@@ -84,7 +84,7 @@ def advance_ensemble(
             lambda marks: jax.lax.fori_loop(low, high, one_marked, (vectors, marks))[1],
             diverged_at,
         )
-        return (*_lose(params, diverged_at >= 0), *memory), diverged_at
+        return (*nan_where(diverged_at >= 0, params), *memory), diverged_at
 
     num_blocks = (last - origin + np.uint32(length - 1)) // np.uint32(length)
     carry = form.split(chains.state), chains.diverged_at
@@ -142,15 +142,8 @@ def _scalar_form(dynamics, state):
     step_like = jax.ShapeDtypeStruct((), jnp.int32)
     example = (dynamics, step_like), one_chain, numbers
     form = scalar_form(_shared_first, *example, max_cost=SCALAR_OPERATIONS)
-    if form is None or (form.array_primitives & {"gather", "dynamic_slice"} and repeats_reads(form, *example)):
+    if form is None or repeats_reads(form, *example):
         return None
-
-    def split(state):
-        return tuple(vector for leaf in tree_leaves(state) for vector in leaf.reshape(leaf.shape[0], -1).T)
-
-    def join(vectors):
-        boxes = boxes_like(one_chain, vectors)
-        return tree_map(lambda box, like: jnp.stack(list(box.ravel()), -1).reshape(-1, *like.shape), boxes, one_chain)
 
     def step(vectors, rows, step):
         def one(scalars, row):
@@ -158,7 +151,8 @@ def _scalar_form(dynamics, state):
 
         return jax.vmap(one)(vectors, rows)
 
-    return _Form(split, join, step, sum(leaf.size for leaf in tree_leaves(one_chain.params)), form)
+    join = functools.partial(arrays_of, one_chain)
+    return _Form(vectors_of, join, step, sum(leaf.size for leaf in tree_leaves(one_chain.params)), form)
 
 
 def _array_form(dynamics, state):
@@ -227,11 +221,3 @@ def _is_lost(params):
     """Which chains have a parameter that is not finite."""
     finite = [jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1) for leaf in params]
     return ~functools.reduce(jnp.logical_and, finite)
-
-
-def _lose(params, lost):
-    def nan_where_lost(leaf):
-        where = lost.reshape(-1, *(1,) * (leaf.ndim - 1))
-        return jnp.where(where, jnp.asarray(jnp.nan, leaf.dtype), leaf)
-
-    return tuple(nan_where_lost(leaf) for leaf in params)

@@ -12,7 +12,7 @@ import numpy as np
 
 from scripts.benchmarking.machine import vector_flags
 from scripts.peers.program import Program, Run
-from sgdsde.experiment.provenance import num_cores
+from sgdsde.devices import num_cores
 
 __all__ = ["PROGRAMS", "absence"]
 

@@ -5,12 +5,11 @@ as the adjoint, because it lets diffrax run its cheapest loop.
 """
 
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
 
-from scripts.peers.program import Program, Run
+from scripts.peers.program import Program, Run, unless_imports
 
 __all__ = ["PROGRAMS"]
 
@@ -60,11 +59,7 @@ def diagonal(size):
 
 
 def absence() -> str | None:
-    try:
-        importlib.import_module("diffrax")
-    except ImportError:
-        return "diffrax is not installed: pip install diffrax"
-    return None
+    return unless_imports("diffrax", "diffrax", "pip install diffrax")
 
 
 PROGRAMS = (

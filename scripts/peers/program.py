@@ -1,13 +1,23 @@
 """What a timed program is: how to prepare it for one work, where it is of use, and why it may be absent."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Program", "Run"]
+__all__ = ["Program", "Run", "unless_imports"]
 
 Run = Callable[[int, int], Any]
 """run(seed, num_steps) -> the final params, chains on the first axis of every leaf, computed when it returns"""
+
+
+def unless_imports(module: str, name: str, how: str) -> str | None:
+    """None where the module can be imported, else in one sentence what is missing and how to get it."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return f"{name} is not installed: {how}"
+    return None
 
 
 def _never_absent() -> str | None:

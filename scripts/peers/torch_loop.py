@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.peers.program import Program, Run
+from scripts.peers.program import Program, Run, unless_imports
 
 __all__ = ["PROGRAMS", "absence", "device"]
 
@@ -37,11 +37,7 @@ def device(torch: Any) -> str:
 
 
 def absence() -> str | None:
-    try:
-        importlib.import_module("torch")
-    except ImportError:
-        return "PyTorch is not installed: .venv/bin/python -m pip install -e '.[bench]'"
-    return None
+    return unless_imports("torch", "PyTorch", ".venv/bin/python -m pip install -e '.[bench]'")
 
 
 PROGRAMS = (Program("PyTorch by hand", prepare, ("double_well",), absence),)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from scripts.peers import torch_loop
-from scripts.peers.program import Program, Run
+from scripts.peers.program import Program, Run, unless_imports
 
 __all__ = ["PROGRAMS"]
 
@@ -43,11 +43,7 @@ def prepare(work, num_chains: int) -> Run:
 
 
 def absence() -> str | None:
-    try:
-        importlib.import_module("torchsde")
-    except ImportError:
-        return "torchsde is not installed: .venv/bin/python -m pip install -e '.[bench]'"
-    return None
+    return unless_imports("torchsde", "torchsde", ".venv/bin/python -m pip install -e '.[bench]'")
 
 
 PROGRAMS = (Program("torchsde", prepare, ("double_well",), absence, max_chains=65_536),)

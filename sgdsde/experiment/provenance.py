@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import importlib.metadata
-import os
 import platform
 import shlex
 import subprocess
@@ -19,6 +18,8 @@ OUTPUT_FOLDERS = ("runs", "results")
 def environment() -> dict[str, Any]:
     """Versions, device and precision of this process; makes JAX choose its device."""
     import jax
+
+    from sgdsde.devices import num_cores
 
     settings: Any = jax.config  # whose attributes older type stubs do not list
     device = settings.jax_default_device or jax.local_devices()[0]
@@ -45,11 +46,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def num_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def commit(folder: Path) -> dict[str, Any]:

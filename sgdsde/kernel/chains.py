@@ -9,11 +9,11 @@ import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Chains
+from sgdsde.ensemble import Chains, nan_where
 from sgdsde.kernel.launch import NEVER, run_kernel
 from sgdsde.kernel.primitives import refused_primitives
 from sgdsde.randomness import key_words, scalar_pairs
-from sgdsde.scalars import ScalarForm, boxes_like, scalars_of
+from sgdsde.scalars import ScalarForm, arrays_of, boxes_like, scalars_of, vectors_of
 
 __all__ = ["kernel_for"]
 
@@ -71,20 +71,15 @@ def kernel_for(dynamics: Dynamics, chains: Chains, numbers: Any, form: ScalarFor
         return None
     if lacking:
         return None
-    num_params = sum(leaf.size for leaf in tree_leaves(one_chain.params))
 
     def kernel(dynamics, keys, chains, first_slot, last_slot):
-        vectors = [column for leaf in tree_leaves(chains.state) for column in leaf.reshape(leaf.shape[0], -1).T]
         after, lost = run_kernel(
-            step, pair_draws, scalars_shared(dynamics), key_words(keys), vectors, first_slot, last_slot,
-            interpret=jax.default_backend() != "gpu",
+            step, pair_draws, scalars_shared(dynamics), key_words(keys), vectors_of(chains.state),
+            first_slot, last_slot, interpret=jax.default_backend() != "gpu",
         )  # fmt: skip
         at = (lost // np.uint32(dynamics.substeps)).astype(jnp.int32) + 1
         diverged_at = jnp.where((chains.diverged_at < 0) & (lost != NEVER), at, chains.diverged_at)
-        nan = lambda vector: jnp.where(diverged_at >= 0, jnp.asarray(jnp.nan, vector.dtype), vector)
-        after = [nan(vector) if place < num_params else vector for place, vector in enumerate(after)]
-        boxes = boxes_like(one_chain, after)
-        state = tree_map(lambda box, like: jnp.stack(list(box.ravel()), -1).reshape(-1, *like.shape), boxes, one_chain)
-        return Chains(state, diverged_at)
+        state = arrays_of(one_chain, after)
+        return Chains(state._replace(params=nan_where(diverged_at >= 0, state.params)), diverged_at)
 
     return kernel

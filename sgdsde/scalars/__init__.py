@@ -5,8 +5,8 @@ memory instead of computing. Here the function is traced once and its jaxpr is i
 chain unrolled into scalars: what moves elements becomes indexing done while tracing, and only arithmetic is left.
 """
 
-from sgdsde.scalars.boxes import boxes_like, scalars_of
+from sgdsde.scalars.boxes import arrays_of, boxes_like, scalars_of, vectors_of
 from sgdsde.scalars.form import ScalarForm, scalar_form
 from sgdsde.scalars.reads import repeats_reads
 
-__all__ = ["ScalarForm", "boxes_like", "repeats_reads", "scalar_form", "scalars_of"]
+__all__ = ["ScalarForm", "arrays_of", "boxes_like", "repeats_reads", "scalar_form", "scalars_of", "vectors_of"]

@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jax.tree_util import tree_leaves, tree_map
 
 __all__ = [
+    "arrays_of",
     "box_of",
     "boxed",
     "boxes_like",
@@ -26,6 +27,7 @@ __all__ = [
     "known_if_small",
     "scalars_of",
     "stacked",
+    "vectors_of",
 ]
 
 SMALL = 1024  # elements: up to this size an array that is known is read while tracing, a shared one element by element
@@ -43,6 +45,17 @@ def boxes_like(like: Any, scalars: Iterable) -> Any:
 def scalars_of(boxes: Any) -> tuple:
     """The elements of a pytree of boxes (or of arrays), in the order of `ravel_pytree`."""
     return tuple(scalar for leaf in tree_leaves(boxes) for scalar in boxed(leaf).ravel())
+
+
+def vectors_of(tree: Any) -> tuple:
+    """One vector over chains for each number of a chain, from arrays (num_chains, ...); order of `ravel_pytree`."""
+    return tuple(vector for leaf in tree_leaves(tree) for vector in leaf.reshape(leaf.shape[0], -1).T)
+
+
+def arrays_of(like: Any, vectors: Iterable) -> Any:
+    """The arrays (num_chains, ...) from which `vectors_of` made the vectors; like: shapes of one chain's."""
+    boxes = boxes_like(like, vectors)
+    return tree_map(lambda box, leaf: jnp.stack(list(box.ravel()), -1).reshape(-1, *leaf.shape), boxes, like)
 
 
 def box_of(scalars: Iterable, shape: Iterable[int]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Whether scalar arithmetic would read a shared array again and again, as a minibatch's examples are."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,19 +7,23 @@ from jax.extend import core
 from jax.tree_util import tree_leaves
 
 from sgdsde.scalars.boxes import boxes_like, scalars_of
+from sgdsde.scalars.form import ScalarForm
 
 __all__ = ["repeats_reads"]
 
 READS = {"gather", "dynamic_slice"}
 
 
-def repeats_reads(form: Callable, shared: Any, *own: Any) -> bool:
+def repeats_reads(form: ScalarForm, shared: Any, *own: Any) -> bool:
     """Whether the results, each computed by itself as XLA's loops on a CPU do, read shared arrays at places of the
     chain's own more than twice as often as they would together.
 
     In a linear regression every coordinate of the gradient takes all of a minibatch's residuals: in scalar form each
     would read the whole minibatch. The arguments are those of the form: `shared`, and shapes of `own`.
     """
+
+    if not form.array_primitives & READS:
+        return False
 
     def on_scalars(shared, *scalars):
         remaining = iter(scalars)
