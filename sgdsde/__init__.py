@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sgdsde import noise as noise
     from sgdsde import predictions as predictions
     from sgdsde import style as style
+    from sgdsde.checkpointing import checkpoints as checkpoints
     from sgdsde.comparison import compare as compare
     from sgdsde.dynamics.flows import diffrax_terms as diffrax_terms
     from sgdsde.dynamics.flows import gradient_flow as gradient_flow
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sgdsde.dynamics.minibatch import sgd as sgd
     from sgdsde.ensemble import Trajectory as Trajectory
     from sgdsde.experiment.check import Check as Check
+    from sgdsde.interruption import Interrupted as Interrupted
     from sgdsde.problem import Problem as Problem
     from sgdsde.problem import example_gradients as example_gradients
     from sgdsde.problem import gradient as gradient
@@ -31,16 +33,16 @@ if TYPE_CHECKING:
     from sgdsde.problem import loss as loss
     from sgdsde.problems import landscapes as landscapes
     from sgdsde.problems import regression as regression
-    from sgdsde.simulation import Interrupted as Interrupted
     from sgdsde.simulation import simulate as simulate
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Check": "sgdsde.experiment.check",
-    "Interrupted": "sgdsde.simulation",
+    "Interrupted": "sgdsde.interruption",
     "Problem": "sgdsde.problem",
     "Trajectory": "sgdsde.ensemble",
+    "checkpoints": "sgdsde.checkpointing",
     "compare": "sgdsde.comparison",
     "diffrax_terms": "sgdsde.dynamics.flows",
     "euler_maruyama": "sgdsde.dynamics.langevin",

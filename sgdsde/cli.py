@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as leave:  # --help of a command, or a failure already explained
         return leave.code if isinstance(leave.code, int) else PASSED
     except KeyboardInterrupt:
-        return _complain("Interrupted. Results that were complete before are untouched.", INTERRUPTED, label="")
+        message = "Interrupted. The same command goes on where this one stopped; complete results are untouched."
+        return _complain(message, INTERRUPTED, label="")
     except BrokenPipeError:  # the reader, such as `head`, has gone
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

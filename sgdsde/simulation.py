@@ -13,13 +13,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import tree_leaves, tree_map
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from tqdm.auto import tqdm
 
 from sgdsde.arguments import is_traced
-from sgdsde.devices import agreed, as_arrays, executable, has_kernels, mesh_for, on_mesh, parts, run_all, to_host
+from sgdsde.checkpointing import checkpoint_of
+from sgdsde.devices import (
+    agreed,
+    as_arrays,
+    executable,
+    has_kernels,
+    mesh_for,
+    num_cores,
+    on_mesh,
+    parts,
+    run_all,
+    to_host,
+)
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Trajectory, chain_keys, check_counts, check_length, check_step, start_chains
+from sgdsde.interruption import Interrupted, stopping
+from sgdsde.memory import check_memory
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import counter_key, num_variates
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
@@ -29,17 +43,8 @@ __all__ = ["Interrupted", "simulate"]
 
 SECONDS_PER_STRETCH = 0.5
 BYTES_PER_BUFFER = 2**26
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during `simulate`: `trajectory` holds everything recorded so far and can be given back as `start`.
-
-    It is None if no record was complete.
-    """
-
-    def __init__(self, trajectory: Trajectory | None):
-        super().__init__("simulate was interrupted; what was recorded so far is in the exception's `trajectory`")
-        self.trajectory = trajectory
+NUMBERS_IN_FIRST_STRETCH = 2**22
+"""parameters x steps of all chains before the clock is looked at for the first time"""
 
 
 def simulate(
@@ -85,47 +90,71 @@ def simulate(
 
 
 def _from_host(dynamics, observe, keys, chains, first_step, every, options, clocks):
-    """Stretches of about half a second each: progress is shown, Ctrl-C loses at most one, draws do not notice."""
+    """Stretches of about half a second each: progress is shown, what was done is kept, draws do not notice."""
     num_records, num_chains, average = clocks[0].size, keys.shape[0], options["average"]
-    num_steps, done, budget, records = every * num_records, 0, 64, []
-    record_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(record_shapes(observe, chains, average)))
+    num_steps, records = every * num_records, []
+    shapes = record_shapes(observe, chains, average)
+    record_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(shapes))
     options["capacity"] = capacity = max(1, min(num_records, 256, BYTES_PER_BUFFER // max(record_bytes, 1)))
     options["in_kernel"] = has_kernels() and kernel_agrees(dynamics, keys, chains, first_step)
-    advance, ensemble = _on_devices(dynamics, observe, keys, chains, options)
+    checkpoint = checkpoint_of(
+        functools.partial(record_stretch, **options),
+        (dynamics, observe, *tree_map(lambda leaf: leaf[:1], (keys, chains)), first_step, every, 1),
+        (dynamics, observe, keys, chains, first_step, num_steps, every),
+    )
+    found = None if checkpoint is None else checkpoint.restored(chains, shapes)
+    done, chains, records = (0, chains, []) if found is None else found
+    begun_at = done
+    size = sum(leaf.size for leaf in tree_leaves(chains.state.params))
+    budget = max(1, min(64, NUMBERS_IN_FIRST_STRETCH // max(size, 1)))
+    advance, ensemble = _on_devices(dynamics, observe, keys, chains, first_step, options)
     at_record = None  # the chains at the last record, where the ensemble has gone on from there
-    bar = tqdm(total=num_steps * num_chains, unit=" chain-steps", unit_scale=True, disable=None, delay=1.0, leave=False)
-    try:
-        with bar:
-            while done < num_steps:
-                into = done % every
-                whole = into == 0 and budget >= every
-                length = every if whole else min(budget, every - into)
-                count = min(budget // every, capacity, num_records - len(records)) if whole else 1
-                if into == 0 and not whole:
-                    at_record = tree_map(jnp.copy, ensemble)
-                began = clock.perf_counter()
-                ensemble, seen = advance(ensemble, first_step + done, length, count)
-                seconds = clock.perf_counter() - began
-                if (into + length) % every == 0:
-                    stretch = seen()
-                    records.extend(tree_map(lambda leaf, i=i: leaf[i], stretch) for i in range(count))
-                    at_record = None
-                if done:  # the first stretch's time says little
-                    budget = agreed(max(1, int(budget * min(8.0, max(0.25, SECONDS_PER_STRETCH / seconds)))))
-                done += length * count
-                bar.update(length * count * num_chains)
-    except KeyboardInterrupt as error:
+    bar = tqdm(total=num_steps * num_chains, initial=done * num_chains, unit=" chain-steps", unit_scale=True,
+               disable=None, delay=1.0, leave=False)  # fmt: skip
+    with bar, stopping() as stop:
+        while done < num_steps and not stop.requested:
+            into = done % every
+            whole = into == 0 and budget >= every
+            length = every if whole else min(budget, every - into)
+            count = min(budget // every, capacity, num_records - len(records)) if whole else 1
+            if into == 0 and not whole:
+                at_record = tree_map(jnp.copy, ensemble)
+            began = clock.perf_counter()
+            ensemble, seen = advance(ensemble, first_step + done, length, count)
+            seconds = clock.perf_counter() - began
+            if (into + length) % every == 0:
+                stretch = seen()
+                records.extend(tree_map(lambda leaf, i=i: leaf[i], stretch) for i in range(count))
+                at_record = None
+                bar.set_postfix_str(_shown(records[-1], average), refresh=False)
+            if done > begun_at:  # the first stretch's time says little
+                budget = agreed(max(1, int(budget * min(8.0, max(0.25, SECONDS_PER_STRETCH / seconds)))))
+            done += length * count
+            bar.update(length * count * num_chains)
+            if checkpoint is not None and (stop.requested or agreed(checkpoint.is_due)):
+                checkpoint.write(done, _joined(ensemble), records)
+    if done < num_steps:
         partial = None
         if records:
             step, time = (clock_values[: len(records)] for clock_values in clocks)
             last = _joined(ensemble if at_record is None else at_record)
             observed = mean_and_error(_stack(records), num_chains) if average else _stack(records)
             partial = Trajectory(observed, step, time, last.state, last.diverged_at)
-        raise Interrupted(partial) from error
+        raise Interrupted(partial)
     return _joined(ensemble), _stack(records)
 
 
-def _on_devices(dynamics, observe, keys, chains, options):
+def _shown(record, average):
+    """The latest record's mean over chains, for the progress line, where it consists of a few numbers a chain."""
+    means = record[0] if average else tree_map(lambda leaf: np.mean(leaf, axis=0), record)
+    leaves = tree_leaves_with_path(means)
+    if len(leaves) > 6 or any(np.size(leaf) > 1 for _, leaf in leaves):
+        return ""
+    name = lambda path: keystr(path, simple=True, separator=".")
+    return " ".join(f"{name(path)}={np.real(leaf).item():.4g}".lstrip("=") for path, leaf in leaves)
+
+
+def _on_devices(dynamics, observe, keys, chains, first_step, options):
     """The ensemble as a list of parts, and the function that advances them all by one stretch and gives them back with
     a function for what was recorded (fetched only where a record is complete)."""
     num_chains = keys.shape[0]
@@ -140,13 +169,18 @@ def _on_devices(dynamics, observe, keys, chains, options):
     ensemble = [tree_map(lambda leaf, cut=cut: jnp.copy(leaf if len(cuts) == 1 else leaf[cut]), chains) for cut in cuts]
     sizes = [keys.shape[0] for keys in all_keys]
 
-    def advance(ensemble, first_step, length, count):
+    def called(ensemble, first_step, length, count):
         counters = as_arrays((first_step, length, count))
-        calls = [(dynamics, observe, keys, chains, *counters) for keys, chains in zip(all_keys, ensemble, strict=True)]
-        compiled = {
-            size: executable(record_stretch, call, donated=3, mesh=mesh, **options)
-            for size, call in dict(zip(sizes, calls, strict=True)).items()
-        }
+        return [(dynamics, observe, keys, chains, *counters) for keys, chains in zip(all_keys, ensemble, strict=True)]
+
+    compiled = {
+        size: executable(record_stretch, call, donated=3, mesh=mesh, **options)
+        for size, call in dict(zip(sizes, called(ensemble, first_step, 1, 1), strict=True)).items()
+    }
+    check_memory(compiled[max(sizes)], min(len(cuts), num_cores()), dynamics, num_chains)
+
+    def advance(ensemble, first_step, length, count):
+        calls = called(ensemble, first_step, length, count)
         after = run_all([(compiled[size], call) for size, call in zip(sizes, calls, strict=True)])
         buffers = [buffer for _, buffer in after]
         recorded = lambda buffer: tree_map(lambda leaf: np.array(leaf[:count]), to_host(buffer))  # the rest is freed

@@ -1,5 +1,7 @@
 """The loop: exact recursions, continuation bit for bit, divergence, counts of compilations, and what is refused."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from sgdsde import devices, noise, simulation
 from sgdsde.dynamics.langevin import euler_maruyama
 from sgdsde.dynamics.matching import match
 from sgdsde.dynamics.minibatch import optimizer, sgd
+from sgdsde.interruption import Interrupted
 from sgdsde.problem import Problem
 from sgdsde.simulation import simulate
 
@@ -193,13 +196,14 @@ def test_ctrl_c_keeps_what_was_recorded(problem, key, monkeypatch):
     def interrupted(calls):
         stretches.append(1)
         if len(stretches) == 4:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return run_all(calls)
 
     monkeypatch.setattr(simulation, "run_all", interrupted)
-    with pytest.raises(simulation.Interrupted) as caught:
+    with pytest.raises(Interrupted) as caught:
         simulate(dynamics, jnp.ones(2), key, **sizes)
     monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     part = caught.value.trajectory
     done = len(part.step)
     assert 0 < done < 1000

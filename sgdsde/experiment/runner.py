@@ -5,13 +5,14 @@ import dataclasses
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sgdsde import style
+from sgdsde.checkpointing import checkpoints
 from sgdsde.experiment import provenance, results
 from sgdsde.experiment.check import Check, judge
 from sgdsde.experiment.config import (
@@ -24,7 +25,7 @@ from sgdsde.experiment.config import (
     reason,
     source_hash,
 )
-from sgdsde.experiment.files import publish, recover, working_folder
+from sgdsde.experiment.files import locked, publish, recover, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
 
 LARGEST_DATA = 1_000_000
@@ -109,7 +110,8 @@ def run_experiment(
         results.write_provenance(work, record, seal=False)
         stage, failure, status, why = _Stage(), None, "done", None
         try:
-            _fill(work, experiment, config, smoke, stage, say)
+            with _checkpoints_beside(target, experiment.name, fresh, stage, say):
+                _fill(work, experiment, config, smoke, stage, say)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             why = None if status == "interrupted" else f"{stage.name}: {reason(error, experiment.file)}"
@@ -128,6 +130,30 @@ def run_experiment(
     if explained is failure:
         raise failure
     raise explained from failure
+
+
+@contextlib.contextmanager
+def _checkpoints_beside(target: Path, name: str, fresh: bool, stage: "_Stage", say: Callable) -> Iterator[None]:
+    """Long simulations write what they have done beside the place of the result, under its hash; removed once the
+    arrays are saved. One process at a time: a second one on the same result computes without."""
+    folder = target.with_name(f".{target.name}.checkpoints")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder) as is_mine:
+        if not is_mine:
+            say(f"{name}: another process computes the same; its checkpoints are left to it")
+            yield
+            return
+        if fresh:
+            for part in folder.iterdir():
+                shutil.rmtree(part, ignore_errors=True)
+        elif any(folder.iterdir()):
+            say(f"{name}: going on from the checkpoints of a run that did not end")
+        try:
+            with checkpoints(folder):
+                yield
+        finally:
+            if stage.name not in ("run", "data") or not any(folder.iterdir()):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_complete(folder: Path, identity: str, say: Callable[[str], None]) -> bool:

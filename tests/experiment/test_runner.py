@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import signal
 from dataclasses import replace
 
 import jax
@@ -14,6 +15,32 @@ from sgdsde.experiment.config import changed
 from sgdsde.experiment.runner import RunError, publish_result, redraw
 
 FILES = {"config.json", "provenance.json", "data.nc", "summary.csv", "verdict.json", "figure.pdf", "figure.png"}
+
+LONG = '''"""SGD on a parabola, long enough to be interrupted."""
+from dataclasses import dataclass
+import jax.numpy as jnp
+from sgdsde import Check, Problem, sgd, simulate, style
+
+@dataclass(frozen=True)
+class Config:
+    learning_rate: float = 0.01
+    """step size"""
+    seed: int = 0
+
+SMOKE, DIMENSIONS = Config(), {"mean": ("record",)}
+
+def run(config, key):
+    problem = Problem(lambda x, z: (x - z) ** 2 / 2, jnp.arange(4.0), lambda key: jnp.zeros(()))
+    dynamics = sgd(problem, learning_rate=config.learning_rate, batch_size=2, sampling="with_replacement")
+    found = simulate(dynamics, problem.init, key, num_steps=6000, num_chains=4, observe=jnp.square, every=300)
+    return {"mean": found.observed.mean(axis=1)}
+
+def checks(config, arrays):
+    return [Check("square", arrays["mean"][-1], 2.25, 0.1, 0.9, "agree", "definition")]
+
+def plot(config, arrays):
+    return style.figure()[0]
+'''
 
 
 def names(folder):
@@ -157,6 +184,39 @@ def test_an_interruption_is_recorded(compute, project):
         compute(trouble="interrupt")
     (folder,) = (project / "runs" / "toy").iterdir()
     assert results.verified(folder)["status"] == "interrupted"
+
+
+def test_an_interrupted_simulation_goes_on_where_it_stopped(project, monkeypatch):
+    """Checkpoints lie beside the result's place until its arrays are saved."""
+    from sgdsde import simulation
+    from sgdsde.experiment.config import load_experiment
+    from sgdsde.experiment.runner import run_experiment
+
+    file = project / "experiments" / "long.py"
+    file.write_text(LONG)
+    long, lines = load_experiment(file), []
+    run = lambda runs, **options: run_experiment(
+        long, long.config_class(), smoke=True, runs=project / runs, command="", say=lines.append, **options
+    )
+    whole = results.load_result(run("quiet", fresh=False)).arrays
+    stretches, run_all = [], simulation.run_all
+
+    def interrupted(calls):
+        stretches.append(1)
+        if len(stretches) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return run_all(calls)
+
+    monkeypatch.setattr(simulation, "run_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("runs", fresh=False)
+    monkeypatch.undo()
+    assert len(list((project / "runs" / "long").glob(".*.checkpoints/001-*"))) == 1
+    lines.clear()
+    folder = run("runs", fresh=False)
+    assert any("going on from the checkpoints" in line for line in lines)
+    np.testing.assert_array_equal(results.load_result(folder).arrays["mean"], whole["mean"])
+    assert names(folder.parent) == {folder.name}
 
 
 def test_a_failure_spares_the_earlier_result(compute, monkeypatch):

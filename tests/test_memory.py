@@ -1,0 +1,65 @@
+"""Memory is estimated before a run, and what does not fit is refused with advice."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sgdsde import memory, simulation
+from sgdsde.dynamics.minibatch import sgd
+from sgdsde.problem import Problem
+from sgdsde.simulation import simulate
+
+
+def neuron(params, example):
+    return jnp.sum(jnp.tanh(jnp.outer(params, example))) ** 2
+
+
+def start(key):
+    return jnp.ones(64)
+
+
+def squares(params):
+    return params @ params
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return Problem(neuron, jnp.ones((512, 8)), start)
+
+
+def run(dynamics, num_chains=4):
+    sizes = {"num_steps": 2, "num_chains": num_chains, "every": 2}
+    return simulate(dynamics, start, jax.random.key(0), observe=squares, **sizes)
+
+
+def test_what_does_not_fit_is_refused_before_the_first_step(problem, monkeypatch):
+    dynamics = sgd(problem, learning_rate=1e-6, batch_size=512, sampling="with_replacement")
+    run(dynamics)
+    monkeypatch.setattr(memory, "free_memory", lambda: 400_000)
+    monkeypatch.setattr(simulation, "run_all", None)
+    with pytest.raises(MemoryError, match=r"4 chains of 64 parameters need .* GiB .*, but 0\.000373 GiB are free; "):
+        run(dynamics)
+
+
+def test_the_advice_is_a_microbatch_or_fewer_chains(problem, monkeypatch):
+    dynamics = sgd(problem, learning_rate=1e-6, batch_size=512, sampling="with_replacement")
+
+    class Compiled:
+        def memory_analysis(self):
+            return self
+
+        temp_size_in_bytes, output_size_in_bytes, alias_size_in_bytes = 1_000_000, 30_000, 20_000
+
+    monkeypatch.setattr(memory, "free_memory", lambda: 520_000)
+    with pytest.raises(MemoryError, match=r"take the examples in microbatches: .*microbatch=64\)"):
+        memory.check_memory(Compiled(), 2, dynamics, 4)
+    monkeypatch.setattr(memory, "free_memory", lambda: 15_000)
+    with pytest.raises(MemoryError, match="run about 11 chains at once"):
+        memory.check_memory(Compiled(), 2, dynamics, 2000)
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    memory.check_memory(Compiled(), 2, dynamics, 4)
+
+
+def test_free_memory_of_this_machine():
+    free = memory.free_memory()
+    assert free is None or 2**20 < free < 2**50
