@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgdsde import measurements as measurements
     from sgdsde import noise as noise
+    from sgdsde import observables as observables
     from sgdsde import predictions as predictions
     from sgdsde import style as style
     from sgdsde.checkpointing import checkpoints as checkpoints
@@ -31,8 +32,16 @@ if TYPE_CHECKING:
     from sgdsde.problem import gradient_covariance as gradient_covariance
     from sgdsde.problem import gradient_variance as gradient_variance
     from sgdsde.problem import loss as loss
+    from sgdsde.problems import deep_linear as deep_linear
     from sgdsde.problems import landscapes as landscapes
+    from sgdsde.problems import modular_addition as modular_addition
+    from sgdsde.problems import parity as parity
     from sgdsde.problems import regression as regression
+    from sgdsde.problems import superposition as superposition
+    from sgdsde.problems.adapters import from_equinox as from_equinox
+    from sgdsde.problems.adapters import from_linen as from_linen
+    from sgdsde.problems.adapters import from_nnx as from_nnx
+    from sgdsde.problems.adapters import model_of as model_of
     from sgdsde.simulation import simulate as simulate
 
 __version__ = "0.1.0"
@@ -48,6 +57,9 @@ _HOMES = {
     "euler_maruyama": "sgdsde.dynamics.langevin",
     "example_gradients": "sgdsde.problem",
     "explicit": "sgdsde.dynamics.langevin",
+    "from_equinox": "sgdsde.problems.adapters",
+    "from_linen": "sgdsde.problems.adapters",
+    "from_nnx": "sgdsde.problems.adapters",
     "gradient": "sgdsde.problem",
     "gradient_covariance": "sgdsde.problem",
     "gradient_flow": "sgdsde.dynamics.flows",
@@ -55,18 +67,24 @@ _HOMES = {
     "implicit": "sgdsde.dynamics.langevin",
     "loss": "sgdsde.problem",
     "match": "sgdsde.dynamics.matching",
+    "model_of": "sgdsde.problems.adapters",
     "optimizer": "sgdsde.dynamics.minibatch",
     "sgd": "sgdsde.dynamics.minibatch",
     "simulate": "sgdsde.simulation",
     "tamed": "sgdsde.dynamics.langevin",
 }
 _MODULES = {
+    "deep_linear": "sgdsde.problems.deep_linear",
     "landscapes": "sgdsde.problems.landscapes",
     "measurements": "sgdsde.measurements",
+    "modular_addition": "sgdsde.problems.modular_addition",
     "noise": "sgdsde.noise",
+    "observables": "sgdsde.observables",
+    "parity": "sgdsde.problems.parity",
     "predictions": "sgdsde.predictions",
     "regression": "sgdsde.problems.regression",
     "style": "sgdsde.style",
+    "superposition": "sgdsde.problems.superposition",
 }
 
 __all__ = ["__version__", *_HOMES, *_MODULES]

@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
+from optax.microbatching import microbatch as in_microbatches
 
 from sgdsde.arguments import is_traced
 from sgdsde.pytrees import as_partial, pytree
 
 __all__ = [
     "Problem",
+    "coordinate_variances",
     "example_gradients",
     "gradient",
     "gradient_covariance",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 
-@pytree()
+@pytree(static=("microbatch",))
 class Problem:
     """A finite-sum loss.
 
@@ -40,6 +42,9 @@ class Problem:
     mean_loss(params) -> scalar: closed form of the mean example loss, where one exists; used for every full gradient.
     noise_factor(params) -> F, the structure of params with a trailing axis r and Sigma = F F^T, where a small one
         exists: anisotropic noise then costs r normals, not num_examples.
+    microbatch: how many examples are differentiated at once in a pass over all of them; None means all. Values are the
+        same to rounding and peak memory falls with it (per chain). Set it by `dataclasses.replace(problem,
+        microbatch=512)`; it need not divide num_examples.
 
     The constructor checks shapes, and mean_loss and noise_factor against the examples at a test point (values known
     only to a trace are not checked). Raises ValueError or TypeError that name the field.
@@ -51,6 +56,7 @@ class Problem:
     penalty: Callable | None = None
     mean_loss: Callable | None = None
     noise_factor: Callable | None = None
+    microbatch: int | None = None
 
     def __post_init__(self):
         for name in ("example_loss", "init", "penalty", "mean_loss", "noise_factor"):
@@ -59,6 +65,7 @@ class Problem:
                 raise TypeError(f"Problem.{name}: expected a function, got {type(value).__name__}")
             object.__setattr__(self, name, as_partial(value))
         object.__setattr__(self, "examples", tree_map(jnp.asarray, self.examples))
+        object.__setattr__(self, "microbatch", _checked_microbatch(self.microbatch))
         _check_examples(self.examples)
         _check_shapes(self)
         if not is_traced(self):
@@ -86,19 +93,17 @@ def gradient(problem: Problem, params: Any) -> Any:
     return jax.grad(lambda p: loss(problem, p))(params)
 
 
-def weighted_gradient(problem: Problem, params: Any, weights: jax.Array) -> Any:
-    """grad sum_i weights_i example_loss(params, example_i), weights (num_examples,): one backward pass, penalty left
-    out."""
+def weighted_gradient(problem: Problem, params: Any, weights: jax.Array, indices: jax.Array | None = None) -> Any:
+    """grad sum_i weights_i example_loss(params, example_i), the penalty left out: one backward pass.
 
-    def weighted_loss(p):
-        return weights @ jax.vmap(problem.example_loss, in_axes=(None, 0))(p, problem.examples)
-
-    return jax.grad(weighted_loss)(params)
+    weights (num_examples,); or (m,) for the m examples at `indices`, which may repeat.
+    """
+    return jax.grad(lambda p: _weighted_loss(problem, p, weights, indices))(params)
 
 
 def example_gradients(problem: Problem, params: Any) -> Any:
     """Each example's gradient g_i, on a leading axis num_examples (the penalty, which adds no noise, left out)."""
-    return jax.vmap(jax.grad(problem.example_loss), in_axes=(None, 0))(params, problem.examples)
+    return _gradients_of(problem, params, problem.examples)
 
 
 def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
@@ -106,24 +111,93 @@ def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
 
     A minibatch of size B has Sigma/B with replacement and Sigma/B (n-B)/(n-1) without. For small problems.
     """
-    gradients = jax.vmap(lambda tree: ravel_pytree(tree)[0])(example_gradients(problem, params))
-    centred = gradients - gradients.mean(axis=0, keepdims=True)
-    return jnp.matmul(centred.T, centred, precision="highest") / gradients.shape[0]
+
+    def outer(deviations):
+        centred = jax.vmap(lambda tree: ravel_pytree(tree)[0])(deviations)
+        return jnp.matmul(centred.T, centred, precision="highest")
+
+    return _mean_over_deviations(problem, params, outer)
+
+
+def coordinate_variances(problem: Problem, params: Any) -> Any:
+    """diag Sigma(params) of one example, with the structure of `params`: the variance of every coordinate's gradient
+    over the examples (or the row sums of the squared noise factor, where the problem has one)."""
+    if problem.noise_factor is not None:
+        return tree_map(lambda leaf: jnp.sum(leaf**2, axis=-1), problem.noise_factor(params))
+    squares = lambda deviations: tree_map(lambda leaf: jnp.sum(leaf**2, axis=0), deviations)
+    return _mean_over_deviations(problem, params, squares)
 
 
 def gradient_variance(problem: Problem, params: Any) -> jax.Array:
     """tr Sigma(params) of one example, with no dense matrix; divided by the number of parameters it is the variance
     of the isotropic noise that has the same trace."""
-    if problem.noise_factor is not None:
-        return jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in tree_leaves(problem.noise_factor(params))]))
-    gradients = tree_leaves(example_gradients(problem, params))
-    return jnp.sum(jnp.stack([jnp.sum(jnp.var(leaf, axis=0)) for leaf in gradients]))
+    return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in tree_leaves(coordinate_variances(problem, params))]))
 
 
 def _mean_loss(problem: Problem, params: Any) -> jax.Array:
-    if problem.mean_loss is not None:
-        return problem.mean_loss(params)
-    return jnp.mean(jax.vmap(problem.example_loss, in_axes=(None, 0))(params, problem.examples))
+    return _mean_example_loss(problem, params) if problem.mean_loss is None else problem.mean_loss(params)
+
+
+def _mean_example_loss(problem: Problem, params: Any) -> jax.Array:
+    if problem.microbatch is None:
+        return jnp.mean(_losses_of(problem, params, problem.examples))
+    return _weighted_loss(problem, params, jnp.ones(problem.num_examples)) / problem.num_examples
+
+
+def _weighted_loss(problem: Problem, params: Any, weights: jax.Array, indices: Any = None) -> jax.Array:
+    def part(examples, weights):
+        losses = _losses_of(problem, params, examples)
+        return jnp.sum(jnp.asarray(weights, losses.dtype) * losses)  # no product of lower precision
+
+    return _sum_over_examples(problem, part, weights, indices)
+
+
+def _mean_over_deviations(problem: Problem, params: Any, product: Callable) -> Any:
+    """(1/n) sum_i product(g_i - g) of a product that takes deviations on a leading axis and sums over it. In
+    microbatches the mean g comes from a pass of its own: no difference of large sums, no array (num_examples, d)."""
+    if problem.microbatch is None:
+        gradients = example_gradients(problem, params)
+        total = product(tree_map(lambda leaf: leaf - jnp.mean(leaf, axis=0, keepdims=True), gradients))
+    else:
+        mean = jax.grad(lambda p: _mean_example_loss(problem, p))(params)
+
+        def part(examples, kept):
+            centred = lambda keep, g: tree_map(lambda g, centre: jnp.asarray(keep, g.dtype) * (g - centre), g, mean)
+            return product(jax.vmap(centred)(kept, _gradients_of(problem, params, examples)))
+
+        total = _sum_over_examples(problem, part, jnp.ones(problem.num_examples))
+    return tree_map(lambda leaf: leaf / problem.num_examples, total)
+
+
+def _sum_over_examples(problem: Problem, part: Callable, weights: jax.Array, indices: Any = None) -> Any:
+    """part(examples, weights), a sum over examples, in microbatches; where the last is short, examples of weight 0 fill
+    it up. Nothing of a microbatch is kept for a backward pass, which computes it again."""
+    count, size = weights.shape[0], problem.microbatch
+    at = lambda places: tree_map(lambda leaf: leaf[places], problem.examples)
+    if size is None or size >= count:
+        return part(problem.examples if indices is None else at(indices), weights)
+    places = jnp.arange(count, dtype=jnp.int32) if indices is None else indices
+    places, weights = (jnp.pad(array, (0, -count % size)) for array in (places, weights))
+    one = jax.checkpoint(lambda places, weights: part(at(places), weights), prevent_cse=False)
+    return in_microbatches(one, argnums=(0, 1), microbatch_size=size)(places, weights)
+
+
+def _losses_of(problem: Problem, params: Any, examples: Any) -> jax.Array:
+    return jax.vmap(problem.example_loss, in_axes=(None, 0))(params, examples)
+
+
+def _gradients_of(problem: Problem, params: Any, examples: Any) -> Any:
+    return jax.vmap(jax.grad(problem.example_loss), in_axes=(None, 0))(params, examples)
+
+
+def _checked_microbatch(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"Problem.microbatch: expected a number of examples (an integer) or None, got {value!r}")
+    if value < 1:
+        raise ValueError(f"Problem.microbatch: expected at least 1 example at once, or None for all, got {value}")
+    return int(value)
 
 
 def _check_examples(examples: Any) -> None:

@@ -1,11 +1,21 @@
-"""Logarithm, exponential and sine against NumPy in extended precision; errors in eps, the spacing of numbers at 1."""
+"""Elementary functions against NumPy in extended precision; errors in eps, the spacing of numbers at 1."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde.elementary import exponential, logarithm, minus_log_uniform, minus_log_word, sine
+from sgdsde.elementary import (
+    angle,
+    arctangent,
+    cosine_of_radians,
+    exponential,
+    logarithm,
+    minus_log_uniform,
+    minus_log_word,
+    sine,
+    sine_of_radians,
+)
 
 PI = np.longdouble("3.14159265358979323846264338327950288")
 COUNT = 200_001
@@ -16,7 +26,9 @@ def evaluated(function, points, dtype):
     """Once compiled, as every generator uses it, and once operation by operation, without contracted multiply-adds."""
     points = np.asarray(points, dtype)
     padded = jnp.asarray(np.resize(points, COUNT))
-    found = [np.asarray(jax.jit(function)(padded)), np.asarray(function(padded))]
+    with jax.disable_jit():
+        eager = np.asarray(function(padded))
+    found = [np.asarray(jax.jit(function)(padded)), eager]
     assert all(values.dtype == dtype for values in found)
     return points.astype(np.longdouble), np.stack(found)[:, : points.size].astype(np.longdouble)
 
@@ -116,3 +128,113 @@ def test_minus_log_uniform_keeps_both_tails(dtype):
         assert largest_error(found[None].astype(np.longdouble), exact, dtype) < 4
         assert found.min() == found[bits == 2**32 - 1] > 0
         assert found.max() == found[bits == 0]
+
+
+WAVES = {sine_of_radians: (jnp.sin, np.sin), cosine_of_radians: (jnp.cos, np.cos)}
+
+
+def digits_of_pi(bits):
+    """The integer below pi 2^bits: 16 arctan(1/5) - 4 arctan(1/239) (Machin 1706)."""
+
+    def arctangent_of_inverse(n):
+        total, power, k = 0, (1 << bits + 64) // n, 1
+        while power:
+            total, power, k = total + (power // k if k % 4 == 1 else -(power // k)), power // n**2, k + 2
+        return total
+
+    return 4 * (4 * arctangent_of_inverse(5) - arctangent_of_inverse(239)) >> 64
+
+
+def modulo_one_turn(points):
+    """Angles between -pi and pi that differ from these by whole turns, exactly, in integers."""
+    turn = 2 * digits_of_pi(400)
+
+    def one(point):
+        above, below = float(point).as_integer_ratio()
+        rest = (above << 400) // below % turn
+        return min(rest, rest - turn, key=abs) / 2**400
+
+    return np.array([one(point) for point in points])
+
+
+def closest_to_quarter_turns():
+    """For every power of two from 2^7 on, the single-precision numbers that come closest to a multiple of pi/2: those
+    whose integer is a denominator of the continued fraction of 2^k/(pi/2)."""
+    found = []
+    for exponent in range(7, 128):
+        above, below = 1 << exponent + 400, digits_of_pi(400) << 22  # 2^(exponent - 23) over pi/2
+        before, denominator = 1, 0
+        while denominator < 2**24:
+            found.append(denominator * 2.0 ** (exponent - 23))
+            quotient, (above, below) = above // below, (below, above % below)
+            before, denominator = denominator, quotient * denominator + before
+    return np.array([point for point in found if point >= 128], np.float32)
+
+
+@pytest.mark.parametrize("function", WAVES)
+def test_sine_and_cosine_of_radians_are_right_to_two_roundings_below_128(function):
+    zeros = (np.arange(1, 82) * (PI / 2)).astype(np.float32)
+    near = np.concatenate([zeros, np.nextafter(zeros, np.float32(0)), np.nextafter(zeros, np.float32(1e9))])
+    small = all_magnitudes(np.float32)
+    for points in (np.linspace(-128, 128, COUNT)[1:-1], small[small < 128], near, -near):
+        x, found = evaluated(function, points, np.float32)
+        assert largest_error(found, WAVES[function][1](x), np.float32) < 2
+
+
+@pytest.mark.parametrize("function", WAVES)
+def test_sine_and_cosine_of_radians_know_every_angle(function):
+    """Of any float32, within 1.5e-7; and where it is close to a zero, within the 5e-9 of its reduction."""
+    any_bits = np.random.default_rng(3).integers(2**32, size=20_000, dtype=np.uint32).view(np.float32)
+    closest = closest_to_quarter_turns()
+    for points in (any_bits[np.isfinite(any_bits)], closest, -closest):
+        _, found = evaluated(function, points, np.float32)
+        exact = WAVES[function][1](modulo_one_turn(points))
+        assert np.abs(found - exact).max() < 1.5e-7
+        is_small = np.abs(exact) < 1e-3
+        assert is_small.any()
+        assert np.abs(found - exact)[:, is_small].max() < 5e-9
+
+
+def test_sine_and_cosine_of_radians_are_odd_and_even_and_nan_at_infinity():
+    points = np.concatenate([all_magnitudes(np.float32), [0, np.inf, np.nan]]).astype(np.float32)
+    sines, cosines = (np.asarray(function(jnp.asarray(points))) for function in WAVES)
+    negative_sines, same_cosines = (np.asarray(function(jnp.asarray(-points))) for function in WAVES)
+    np.testing.assert_array_equal(negative_sines, -sines)
+    np.testing.assert_array_equal(np.signbit(negative_sines[:-2]), ~np.signbit(sines[:-2]))
+    np.testing.assert_array_equal(same_cosines, cosines)
+    for values, at_zero in ((sines, 0), (cosines, 1)):
+        np.testing.assert_array_equal(values[-3:], [at_zero, np.nan, np.nan])
+        assert np.isfinite(values[:-2]).all()
+
+
+def test_angles_are_right_to_two_roundings_in_all_directions():
+    random = np.random.default_rng(4)
+    directions = random.normal(size=(2, COUNT)).astype(np.float32)
+    magnitudes = all_magnitudes(np.float32)
+    signed = (random.permutation(magnitudes) * random.choice(np.array([-1, 1], np.float32), COUNT) for _ in range(2))
+    y, x = map(np.concatenate, zip(directions, signed, strict=True))
+    exact = np.arctan2(y.astype(np.longdouble), x.astype(np.longdouble))
+    is_normal = np.abs(exact) > np.finfo(np.float32).tiny
+    found = np.asarray(angle(jnp.asarray(y), jnp.asarray(x)))[None].astype(np.longdouble)
+    assert found.shape == (1, 2 * COUNT)
+    assert largest_error(found[:, is_normal], exact[is_normal], np.float32) < 2
+    for points in (np.linspace(-20, 20, COUNT), magnitudes, -magnitudes):
+        x, found = evaluated(arctangent, points, np.float32)
+        assert largest_error(found, np.arctan(x), np.float32) < 2
+
+
+def test_angles_at_zeros_and_infinities_are_those_of_the_standard():
+    special = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan], np.float32)
+    y, x = (grid.ravel() for grid in np.meshgrid(special, special))
+    found, exact = np.asarray(angle(jnp.asarray(y), jnp.asarray(x))), np.arctan2(y, x)
+    np.testing.assert_allclose(found, exact, rtol=2e-7)
+    is_number = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(found)[is_number], np.signbit(exact)[is_number])
+    np.testing.assert_allclose(arctangent(jnp.asarray(special)), np.arctan(special), rtol=2e-7)
+
+
+@pytest.mark.parametrize(("ours", "own"), [(f, own) for f, (own, _) in WAVES.items()] + [(arctangent, jnp.arctan)])
+def test_in_double_precision_they_are_jnps(ours, own):
+    x = jnp.linspace(-1e6, 1e6, 1001)
+    np.testing.assert_array_equal(ours(x), own(x))
+    np.testing.assert_array_equal(angle(x, x + 1), jnp.arctan2(x, x + 1))

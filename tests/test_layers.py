@@ -22,7 +22,7 @@ FLOORS = {
     "problem": 0,
     "randomness": 0,
     "elementary": 0,
-    "scalars": 0,
+    "scalars": 1,
     "laws": 0,
     "problems": 1,
     "noise": 1,

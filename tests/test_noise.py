@@ -1,5 +1,6 @@
 """Noise laws: linear maps give covariances exactly; stable laws by their characteristic functions."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -36,7 +37,8 @@ def params():
 def exact_covariance(law, params, draws_like):
     """A Gaussian noise is linear in its draws: its covariance is J J^T with J its matrix, no sampling."""
     flat, unravel = ravel_pytree(draws_like)
-    columns = jax.vmap(lambda e: ravel_pytree(law.apply(params, unravel(e)))[0], out_axes=-1)(jnp.eye(flat.size))
+    column = lambda e: ravel_pytree(law.apply(params, unravel(e)))[0]
+    columns = np.asarray(jax.jit(jax.vmap(column, out_axes=-1))(jnp.eye(flat.size)))
     return columns @ columns.T
 
 
@@ -70,15 +72,20 @@ def test_enumerating_subsets_gives_the_finite_population_factor(network, params,
     assert noise.covariance_factor(6, batch_size, "epoch") == pytest.approx(factor, abs=1e-15)
 
 
-@pytest.mark.parametrize("sampling", ["with_replacement", "without_replacement", "epoch"])
-def test_anisotropic_noise_has_exactly_the_minibatch_covariance(network, params, sampling):
+@pytest.mark.parametrize(
+    ("sampling", "microbatch"), [("with_replacement", None), ("without_replacement", 4), ("epoch", None)]
+)
+def test_anisotropic_noise_has_exactly_the_minibatch_covariance(network, params, sampling, microbatch):
+    network = dataclasses.replace(network, microbatch=microbatch)
     law = noise.anisotropic(network, batch_size=4, sampling=sampling)
     factor = 1 / 4 if sampling == "with_replacement" else (6 - 4) / (4 * 5)
     expected = factor * gradient_covariance(network, params)
     np.testing.assert_allclose(exact_covariance(law, params, draws_of(law)), expected, atol=1e-13)
 
 
-def test_diagonal_noise_has_its_diagonal(network, params):
+@pytest.mark.parametrize("microbatch", [None, 4])
+def test_diagonal_noise_has_its_diagonal(network, params, microbatch):
+    network = dataclasses.replace(network, microbatch=microbatch)
     law = noise.diagonal(network, batch_size=4, sampling="with_replacement")
     expected = np.diag(np.diag(gradient_covariance(network, params))) / 4
     np.testing.assert_allclose(exact_covariance(law, params, draws_of(law)), expected, atol=1e-13)
@@ -103,6 +110,41 @@ def state_dependent():
     )
 
 
+def test_trace_matched_noise_has_the_length_of_an_anisotropic_draw_in_a_random_direction(network, params, key):
+    """E |noise|^2 = tr C and a uniform direction independent of it: covariance (tr C / d) identity, exactly."""
+    options = {"batch_size": 4, "sampling": "without_replacement"}
+    law, source = noise.trace_matched(network, **options), noise.anisotropic(network, **options)
+    normals, direction = draws = law.draw(key)
+    flat = lambda tree: ravel_pytree(tree)[0]
+    found, z = flat(jax.jit(law.apply)(params, draws)), flat(direction)
+    length = np.linalg.norm(flat(jax.jit(source.apply)(params, normals)))
+    np.testing.assert_allclose(found, length * z / np.linalg.norm(z), rtol=1e-13)
+    first, second = law.variates[0], jax.tree.leaves(law.variates[1], is_leaf=lambda v: hasattr(v, "law"))
+    assert [v.first for v in second] == [6, 12]  # after the 6 examples' numbers and a's 6: none is used twice
+    assert (first.first, first.size) == (0, 6)
+    assert not law.is_gaussian
+    nowhere = jax.tree.map(jnp.zeros_like, draws)
+    assert not flat(jax.jit(law.apply)(params, nowhere)).any()
+
+
+def test_trace_matched_noise_is_isotropic_with_the_kurtosis_of_its_docstring(key):
+    """False alarm 4e-9 a number; fixed seed. Gaussian noise (excess 0) would be off by 25 standard errors, the trace
+    not divided by d by 180."""
+    problem = plane()
+    law = noise.trace_matched(problem, batch_size=2, sampling="with_replacement")
+    covariance = np.asarray(gradient_covariance(problem, jnp.zeros(2))) / 2
+    variance, rank = np.trace(covariance) / 2, np.trace(covariance) ** 2 / np.sum(covariance**2)
+    sample = jax.jit(jax.vmap(lambda k: law.apply(jnp.zeros(2), law.draw(k))))
+    draws = np.asarray(sample(jax.random.split(key, 120_000)))
+    for product, expected in (
+        (draws[:, 0] ** 2, variance),
+        (draws[:, 1] ** 2, variance),
+        (draws[:, 0] * draws[:, 1], 0.0),
+        (draws[:, 0] ** 4 / variance**2, 3 * 2 / 4 * (1 + 2 / rank)),
+    ):
+        assert abs(product.mean() - expected) < Z * product.std() / np.sqrt(len(draws))
+
+
 @pytest.mark.parametrize("kind", [noise.anisotropic, noise.diagonal])
 def test_a_noise_factor_gives_the_same_law_from_fewer_normals(kind):
     problem = state_dependent()
@@ -117,6 +159,9 @@ def stable_laws(problem, tail_index):
         "levy": noise.levy(problem, tail_index=tail_index, scale=0.7),
         "levy_coordinates": noise.levy_coordinates(problem, tail_index=tail_index, scale=0.7),
         "anisotropic_levy": noise.anisotropic_levy(
+            problem, tail_index=tail_index, batch_size=2, sampling="with_replacement"
+        ),
+        "trace_matched_levy": noise.trace_matched_levy(
             problem, tail_index=tail_index, batch_size=2, sampling="with_replacement"
         ),
     }
@@ -138,6 +183,7 @@ def test_stable_noises_have_their_characteristic_functions(key, tail_index):
         "levy": lambda k: np.exp(-((0.7 * np.linalg.norm(k)) ** tail_index)),
         "levy_coordinates": lambda k: np.exp(-((0.7 * np.abs(k)) ** tail_index).sum()),
         "anisotropic_levy": lambda k: np.exp(-((k @ sigma @ k / 2 / 2) ** (tail_index / 2))),
+        "trace_matched_levy": lambda k: np.exp(-((np.trace(sigma) / 2 / 2 * (k @ k) / 2) ** (tail_index / 2))),
     }
     for name, law in stable_laws(problem, tail_index).items():
         sample = jax.jit(jax.vmap(lambda k, law=law: law.apply(jnp.zeros(2), law.draw(k))))
@@ -162,6 +208,36 @@ def test_at_tail_index_two_stable_noise_is_gaussian_of_variance_two_scale_square
     np.testing.assert_allclose(exact_covariance(gaussian, jnp.zeros(2), jnp.zeros(6)), expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("microbatch", [None, 4])
+def test_at_tail_index_two_trace_matched_stable_noise_is_gaussian_of_the_trace_at_the_parameters(
+    network, params, microbatch
+):
+    network = dataclasses.replace(network, microbatch=microbatch)
+    law = noise.trace_matched_levy(network, tail_index=2.0, batch_size=4, sampling="without_replacement")
+    gaussian = noise.Noise(lambda k: None, lambda x, w: law.apply(x, (jnp.zeros(()), w)))
+    for x in (params, jax.tree.map(lambda leaf: 2 * leaf, params)):
+        trace = (6 - 4) / (4 * 5) * np.trace(gradient_covariance(network, x))
+        np.testing.assert_allclose(exact_covariance(gaussian, x, params), trace / 9 * np.eye(9), rtol=1e-12)
+
+
+def from_sample(problem, num_sampled):
+    return noise.anisotropic_sampled(problem, num_sampled=num_sampled, batch_size=2, sampling="with_replacement")
+
+
+@pytest.mark.parametrize("sampling", ["with_replacement", "without_replacement"])
+def test_noise_of_a_sample_alone_has_mean_zero_and_the_minibatch_covariance(network, params, sampling):
+    """Over all samples of 3 examples of 6, with the normals' moments: the noise is linear in them. Drift apart."""
+    law = noise.anisotropic_sampled(network, num_sampled=3, batch_size=2, sampling=sampling)
+    ranges = [range(6)] * 3 if sampling == "with_replacement" else [range(4), range(5), range(6)]  # Floyd's proposals
+    numbers = jnp.array(list(itertools.product(*ranges)), jnp.int32)
+    flat = lambda numbers, z: ravel_pytree(law.apply(params, (numbers, z)))[0]
+    columns = jax.jit(jax.vmap(lambda numbers: jax.vmap(lambda z: flat(numbers, z), out_axes=-1)(jnp.eye(3))))(numbers)
+    covariance = jnp.mean(columns @ jnp.swapaxes(columns, 1, 2), axis=0)
+    factor = noise.covariance_factor(6, 2, sampling)
+    np.testing.assert_allclose(covariance, factor * gradient_covariance(network, params), atol=1e-13)
+    assert not ravel_pytree(law.apply(params, (numbers[0], jnp.zeros(3))))[0].any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -175,6 +251,8 @@ def test_at_tail_index_two_stable_noise_is_gaussian_of_variance_two_scale_square
         (lambda p: noise.constant(p, covariance=np.full((2, 2), np.nan)), "NaN"),
         (lambda p: noise.anisotropic(p, batch_size=7, sampling="with_replacement"), "num_examples = 6, got 7"),
         (lambda p: noise.anisotropic(p, batch_size=0, sampling="with_replacement"), "expected 1 to num_examples"),
+        (lambda p: from_sample(p, 1), "num_sampled: expected 2 to num_examples = 6, got 1"),
+        (lambda p: from_sample(p, 7), "num_sampled: expected 2 to num_examples = 6, got 7; take a smaller sample"),
     ],
 )
 def test_a_wrong_noise_is_refused_with_the_argument_and_the_mend(make, message):

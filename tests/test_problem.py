@@ -1,12 +1,23 @@
 """Problem: gradients and covariances against formulas written out, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from sgdsde.problem import Problem, example_gradients, gradient, gradient_covariance, gradient_variance, loss
+from sgdsde.problem import (
+    Problem,
+    coordinate_variances,
+    example_gradients,
+    gradient,
+    gradient_covariance,
+    gradient_variance,
+    loss,
+    weighted_gradient,
+)
 
 
 def squared_error(params, example):
@@ -34,6 +45,77 @@ def test_loss_gradient_and_covariance_of_least_squares(examples):
     sigma = np.cov(each.T, bias=True)
     np.testing.assert_allclose(gradient_covariance(problem, {"w": jnp.array(w)}), sigma, rtol=1e-12)
     np.testing.assert_allclose(gradient_variance(problem, {"w": jnp.array(w)}), np.trace(sigma), rtol=1e-12)
+    np.testing.assert_allclose(coordinate_variances(problem, {"w": jnp.array(w)})["w"], np.diag(sigma), rtol=1e-12)
+    weights, places = np.array([2.0, -1.0, 0.5, 1.0]), np.array([6, 0, 6, 3])
+    found = weighted_gradient(problem, {"w": jnp.array(w)}, jnp.array(weights), jnp.array(places))["w"]
+    np.testing.assert_allclose(found, weights @ each[places], rtol=1e-12)
+
+
+def everything(problem, params, weights, places):
+    """Each pass over the examples that there is, with the loss differentiated by hand and twice."""
+    direction = {"w": jnp.ones_like(params["w"])}
+    return {
+        "loss": loss(problem, params),
+        "gradient": gradient(problem, params),
+        "hessian product": jax.jvp(lambda p: gradient(problem, p), (params,), (direction,))[1],
+        "weighted": weighted_gradient(problem, params, weights),
+        "weighted sample": weighted_gradient(problem, params, weights[:5], places),
+        "covariance": gradient_covariance(problem, params),
+        "variances": coordinate_variances(problem, params),
+        "variance": gradient_variance(problem, params),
+    }
+
+
+@pytest.mark.parametrize(("dtype", "microbatches"), [(jnp.float64, (1, 3, 50)), (jnp.float32, (3,))])
+def test_microbatches_change_nothing_but_memory(examples, dtype, microbatches):
+    """Sizes that divide the 7 examples, that do not, and that exceed them; jitted and mapped over chains. Both results
+    are sums of at most 7 terms of size below 10, in another order."""
+    examples = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), examples)
+    start = lambda key: {"w": jnp.zeros(3, dtype)}
+    whole = Problem(squared_error, examples, start, penalty=lambda p: 0.1 * jnp.sum(p["w"] ** 2))
+    params = {"w": jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)), dtype)}
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(2, 7)), dtype)
+    places = jnp.array([[6, 0, 6, 3, 1], [5, 5, 5, 2, 0]])
+    run = jax.jit(jax.vmap(everything, in_axes=(None, 0, 0, 0)))
+    expected = run(whole, params, weights, places)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1000 * float(jnp.finfo(dtype).eps))
+    for microbatch in microbatches:
+        found = run(dataclasses.replace(whole, microbatch=microbatch), params, weights, places)
+        jax.tree.map(close, found, expected)
+        assert jax.tree.map(jnp.result_type, found) == jax.tree.map(jnp.result_type, expected)
+
+
+def classification_loss(params, example):
+    outputs = jnp.tanh(example["x"] @ params["a"]) @ params["b"]
+    return jax.nn.logsumexp(outputs) - outputs[example["y"]]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [gradient, lambda problem, params: jax.grad(lambda p: loss(problem, p))(params), coordinate_variances],
+    ids=["gradient", "a user's gradient of the loss", "coordinate_variances"],
+)
+def test_peak_memory_falls_with_the_microbatch(run):
+    """512 examples, 64 hidden units: 16 at once need a tenth of the memory that all need, or less."""
+    rng = np.random.default_rng(0)
+    examples = {"x": rng.normal(size=(512, 4)), "y": rng.integers(0, 3, size=512)}
+    whole = Problem(classification_loss, examples, lambda key: {"a": jnp.zeros((4, 64)), "b": jnp.zeros((64, 3))})
+    params = whole.init(jax.random.key(0))
+    sizes = []
+    for problem in (whole, dataclasses.replace(whole, microbatch=16)):
+        compiled = jax.jit(run).lower(problem, params).compile()
+        sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert sizes[1] < 0.1 * sizes[0]
+
+
+def test_a_microbatch_is_static_and_checked(examples):
+    problem = Problem(squared_error, examples, init, microbatch=3)
+    assert jax.tree.map(lambda leaf: 2 * leaf, problem).microbatch == 3
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=r"Problem.microbatch: expected at least 1 example at once"):
+            dataclasses.replace(problem, microbatch=wrong)
+    with pytest.raises(TypeError, match=r"Problem.microbatch: expected a number of examples"):
+        dataclasses.replace(problem, microbatch=True)
 
 
 def test_a_problem_is_a_pytree_with_numbers_as_leaves(examples):

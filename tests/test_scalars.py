@@ -299,6 +299,47 @@ def test_known_numbers_are_folded_but_never_a_nan():
     assert np.isnan(total).all()
 
 
+def waves_and_angles(_, x):
+    return jnp.sin(3 * x) * jnp.cos(x[::-1]) + jnp.arctan(x) * jnp.arctan2(x, 1 - x) + jnp.tanh(x) * jnp.exp(x)
+
+
+CALLED = {"sin", "cos", "atan", "atan2"}
+
+
+def kinds_of(function, shared, *own):
+    """Names of the primitives in its scalar form."""
+    program = jax.make_jaxpr(in_scalars(function, shared, *own))(shared, *map(vectors_of, own))
+    return {equation.primitive.name for equation in equations(program.jaxpr)}
+
+
+def test_what_a_cpu_would_call_number_by_number_is_a_polynomial_in_single_precision(monkeypatch):
+    function = lambda shared, x: (waves_and_angles(shared, x), jax.jacfwd(lambda x: waves_and_angles(shared, x))(x))
+    single, double = (normals(NUM_CHAINS, 3, dtype=dtype) for dtype in (np.float32, np.float64))
+    precise = lambda _, x: lax.cos(lax.sin(x, accuracy=lax.AccuracyMode.HIGHEST))
+    assert kinds_of(function, (), single).isdisjoint(CALLED)
+    assert kinds_of(function, (), double) >= {*CALLED, "tanh", "exp"}
+    assert kinds_of(precise, (), single) & CALLED == {"sin"}
+    assert_equal(function, (), single, tolerance=2e-6)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert kinds_of(function, (), single) >= CALLED
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_known_powers_in_quarters_are_roots_and_products(dtype):
+    """Of zero, infinity, a negative number and NaN too; and their derivatives, whose exponents are less by one."""
+    exponents = [0.25, 0.5, 1.0, 1.75, 3.0, 7.5, -0.5, -1.25]
+
+    def powers(_, x):
+        value = lambda y: jnp.stack([lax.pow(y, jnp.asarray(exponent, dtype)) for exponent in exponents])
+        return value(x[0]), jax.jacfwd(value)(x[0])
+
+    x = np.array([[1e-3], [0.7], [1.0], [30.0], [0.0], [np.inf], [-2.0], [np.nan]], dtype)
+    assert_equal(powers, (), x, tolerance=20 * np.finfo(dtype).eps)
+    assert "pow" not in kinds_of(powers, (), x)
+    assert "pow" in kinds_of(lambda exponent, x: x**exponent, jnp.asarray(1.5, dtype), x)
+    assert "pow" in kinds_of(lambda _, x: x**1.3 + x**40.5, (), x)
+
+
 def test_shared_leaves_may_be_boxes():
     hessian, x = jnp.asarray(normals(5, 5)), normals(5)
     form = scalar_form(gradient_of(dense), hessian, x, max_cost=1000)

@@ -99,10 +99,12 @@ def euler_maruyama(
         raise TypeError(f"scheme: expected the function explicit, tamed or implicit, got {scheme!r}")
     if scheme is implicit:
         _check_separable(problem)
-    one_pass = scheme is explicit and problem.mean_loss is None and noise.problem is problem
-    weights = noise.example_weights if one_pass else None
+    weights = noise.example_weights if noise.problem is problem else None
     noise = dataclasses.replace(noise, example_weights=weights, problem=None)
-    return EulerMaruyama(problem, noise, check_learning_rate(learning_rate), int(substeps), scheme)
+    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate), int(substeps), scheme)
+    if weights is not None and dynamics.shares_pass:  # a sample too small for this many substeps is refused here
+        jax.eval_shape(lambda: weights(noise.draw(jax.random.key(0)), substeps))
+    return dynamics
 
 
 @pytree(static=("substeps", "scheme"))
@@ -114,6 +116,13 @@ class EulerMaruyama:
     learning_rate: Any
     substeps: int
     scheme: Callable
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether drift and noise are one backward pass over the same examples, at the cost of one full-batch gradient
+        or less: an explicit step without a closed mean_loss, with noise that is a sum of example gradients."""
+        has_weights = self.noise.example_weights is not None
+        return has_weights and self.scheme is explicit and self.problem.mean_loss is None
 
     @property
     def period(self) -> int:
@@ -136,7 +145,7 @@ class EulerMaruyama:
         rate = rate_at(self.learning_rate, step)
         time_step = rate / self.substeps
         scale = rate ** (1 - 1 / self.noise.tail_index) * time_step ** (1 / self.noise.tail_index)
-        if self.noise.example_weights is not None:
+        if self.shares_pass:
             return State(_explicit_in_one_pass(self, state.params, time_step, scale, draws))
         kick = tree_map(lambda z: _as(scale, z) * z, self.noise.apply(state.params, draws))
         return State(self.scheme(self.problem, state.params, time_step, kick))
@@ -146,11 +155,12 @@ class EulerMaruyama:
 
 
 def _explicit_in_one_pass(dynamics, params, time_step, scale, draws):
-    """x' = x - sum_i (dt/n + scale w_i) grad example_loss_i (- dt grad penalty): the explicit step whose drift and
-    anisotropic noise share one backward pass over the examples."""
-    problem, weights = dynamics.problem, dynamics.noise.example_weights(draws)
-    weights = _as(scale, weights) * weights + _as(time_step / problem.num_examples, weights)
-    move = weighted_gradient(problem, params, weights)
+    """x' = x - sum_j (dt/m + scale w_j) grad example_loss_{i_j} (- dt grad penalty): the explicit step whose drift and
+    noise share one backward pass over m examples, which are all of them or a sample."""
+    problem = dynamics.problem
+    indices, weights = dynamics.noise.example_weights(draws, dynamics.substeps)
+    weights = _as(scale, weights) * weights + _as(time_step / weights.shape[0], weights)
+    move = weighted_gradient(problem, params, weights, indices)
     if problem.penalty is not None:
         move = tree_map(lambda m, g: m + _as(time_step, g) * g, move, jax.grad(problem.penalty)(params))
     return tree_map(jnp.subtract, params, move)

@@ -34,10 +34,10 @@ def match(
 ) -> EulerMaruyama:
     """The SDE of this SGD, with noise of the given kind.
 
-    noise_kind: `noise.anisotropic`, `noise.diagonal`, `noise.isotropic`, `noise.constant`, `noise.levy`,
-    `noise.levy_coordinates`, `noise.anisotropic_levy`, or a function of one's own with the same keywords. What it takes
-    decides what is derived: batch_size and sampling are the SGD's; variance, covariance and scale are those of its
-    minibatch gradient at the parameters `at` (required for these). kind_options: the rest (tail_index for Levy kinds).
+    noise_kind: any of `sgdsde.noise`, or a function of one's own with the same keywords. What it takes decides what is
+    derived: batch_size and sampling are the SGD's; variance, covariance and scale are those of its minibatch gradient
+    at the parameters `at` (required for `isotropic`, `constant`, `levy` and `levy_coordinates`). kind_options: the rest
+    (tail_index for Levy kinds, num_sampled for `anisotropic_sampled`).
 
     Epoch sampling has no white-noise SDE: the covariance of a single step is used, and a warning says so. Raises
     ValueError for what has no such SDE: an adaptive optimizer, clipped gradients, an SDE itself.

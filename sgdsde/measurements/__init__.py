@@ -16,25 +16,40 @@ from sgdsde.measurements.distances import (
     wasserstein_distance_two_samples,
 )
 from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_fractions, fraction_below
+from sgdsde.measurements.local_learning import learning_coefficient
 from sgdsde.measurements.moments import covariance, mean, whitened_deviation
+from sgdsde.measurements.tail_reports import TailReport, tail_report
+from sgdsde.measurements.tails import (
+    block_tail_index,
+    characteristic_tail_index,
+    log_moment_tail_index,
+    quantile_tail_index,
+)
 
 __all__ = [
     "Stationarity",
+    "TailReport",
+    "block_tail_index",
     "cdf_distance",
     "cdf_distance_of_fractions",
     "cdf_distance_two_samples",
+    "characteristic_tail_index",
     "covariance",
     "density_of_fractions",
     "effective_sample_size",
     "energy_distance",
     "fraction_below",
+    "learning_coefficient",
+    "log_moment_tail_index",
     "mean",
     "median_bandwidth",
+    "quantile_tail_index",
     "relaxation_time",
     "relaxation_time_between_starts",
     "rhat",
     "squared_mmd",
     "stationarity",
+    "tail_report",
     "wasserstein_distance",
     "wasserstein_distance_two_samples",
     "whitened_deviation",

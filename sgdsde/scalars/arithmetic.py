@@ -5,9 +5,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from sgdsde.elementary import angle, arctangent, cosine_of_radians, sine_of_radians
 from sgdsde.scalars.boxes import box_of, boxed, converted, each
 
 __all__ = ["ELEMENTWISE", "SUMS", "add", "multiply", "scalar_operation"]
@@ -22,6 +25,16 @@ ELEMENTWISE = {
     *("regularized_incomplete_beta", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic", "sign", "sin"),
     *("shift_right_logical", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta"),
 }
+POLYNOMIALS: dict[str, Callable] = {
+    "atan": arctangent,
+    "atan2": angle,
+    "cos": cosine_of_radians,
+    "sin": sine_of_radians,
+}
+"""in place of what XLA on the CPU computes by a call for each number, which keeps all around it from being vectors"""
+LARGEST_POWER = 8
+FOLDED: dict[str, Callable] = {"add": np.add, "mul": np.multiply, "sub": np.subtract}
+"""on known numbers done now, so that an exponent that differentiation has lowered by one is known too"""
 # the operand that changes nothing, and whether it may stand on the left
 NEUTRAL = {"add": (0, True), "add_any": (0, True), "sub": (0, False), "mul": (1, True), "div": (1, False)}
 
@@ -33,9 +46,39 @@ def scalar_operation(equation: Any, *operands: Any) -> Any:
         return operands[1 + int(operands[0])]
     if name == "convert_element_type":
         return converted(operands[0], equation.params["new_dtype"])
+    if name in FOLDED and all(isinstance(operand, np.floating) for operand in operands):
+        with np.errstate(all="ignore"):
+            return FOLDED[name](*operands)
     if name in NEUTRAL and (survivor := _beside_neutral(name, *operands)) is not None:
         return survivor
+    if name in POLYNOMIALS and _is_called(equation):
+        return POLYNOMIALS[name](*operands)
+    if name == "pow" and (power := _power(*operands)) is not None:
+        return power
     return equation.primitive.bind(*operands, **equation.params)
+
+
+def _is_called(equation: Any) -> bool:
+    """Whether XLA would call a library here: in float32 on the CPU, unless an accuracy of its own is asked for."""
+    is_single = equation.outvars[0].aval.dtype == jnp.float32
+    return is_single and equation.params.get("accuracy") is None and jax.default_backend() == "cpu"
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """A power of a real number with an exponent known in quarters, from square roots: XLA would call a library for each
+    number. None for others."""
+    if not isinstance(exponent, np.floating) or not abs(exponent) <= LARGEST_POWER or 4 * exponent % 1:
+        return None
+    if not exponent:
+        return type(exponent)(1)
+    whole, digits = divmod(int(4 * abs(exponent)), 4)
+    factors, root = [lax.integer_pow(base, whole)] if whole else [], base
+    while digits:  # the two after the binary point
+        root = lax.sqrt(root)
+        factors += [root] if digits & 2 else []
+        digits = digits << 1 & 3
+    power = functools.reduce(lax.mul, factors)
+    return power if exponent > 0 else lax.integer_pow(power, -1)
 
 
 def add(left: Any, right: Any) -> Any:

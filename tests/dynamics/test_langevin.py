@@ -1,5 +1,7 @@
 """Euler-Maruyama: the scaling line, schemes, diffrax on the same increments."""
 
+import dataclasses
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -60,10 +62,35 @@ def test_drift_and_anisotropic_noise_share_one_pass_over_the_examples(key, tail_
     for source, shares in ((problem, True), (other, False)):
         law = noise.anisotropic_levy(source, **options)
         dynamics = euler_maruyama(problem, law, learning_rate=0.1, substeps=4)
-        assert (dynamics.noise.example_weights is not None) == shares
+        assert dynamics.shares_pass == shares
         draws, dt = dynamics.draw(key, 3, 1), 0.1 / 4
         kick = 0.1 ** (1 - 1 / tail_index) * dt ** (1 / tail_index) * law.apply(x, draws)
         np.testing.assert_allclose(step(dynamics, x, draws), x - dt * gradient(problem, x) - kick, rtol=1e-12)
+
+
+def test_the_shared_pass_survives_replacements_and_yields_to_another_drift(key):
+    """Of fields: microbatches and rates keep it; a closed mean_loss or another scheme take their own drift, and the
+    noise its own pass."""
+    z = jax.random.normal(jax.random.key(2), (6, 2))
+    problem = Problem(lambda x, z: 0.5 * x @ x + jnp.sum(jnp.sin(x * z)), z, lambda k: jnp.zeros(2))
+    mean_loss = lambda x: 0.5 * x @ x + jnp.mean(jnp.sum(jnp.sin(x[None, :] * z), axis=1))
+    closed = dataclasses.replace(problem, mean_loss=mean_loss)
+    small, x = dataclasses.replace(problem, microbatch=4), jnp.array([1.0, -2.0])
+    law = noise.anisotropic(problem, batch_size=2, sampling="with_replacement")
+    dynamics = euler_maruyama(problem, law, learning_rate=0.1, substeps=2)
+    draws = dynamics.draw(key, 0, 0)
+    for changes, shares in (
+        ({}, True),
+        ({"problem": small}, True),
+        ({"learning_rate": 0.2, "substeps": 4}, True),
+        ({"problem": closed}, False),
+        ({"scheme": tamed}, False),
+    ):
+        changed = dataclasses.replace(dynamics, **changes)
+        assert changed.shares_pass == shares
+        dt = changed.learning_rate / changed.substeps
+        kick = (changed.learning_rate * dt) ** 0.5 * law.apply(x, draws)
+        np.testing.assert_allclose(step(changed, x, draws), changed.scheme(problem, x, dt, kick), rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["anisotropic", "constant", "isotropic", "diagonal"])

@@ -65,6 +65,30 @@ def test_trace_matched_kinds(problem):
         np.testing.assert_allclose(scale, np.sqrt(variance / 2), rtol=1e-14)
 
 
+def test_noise_that_follows_the_parameters_needs_no_place(problem):
+    """batch_size and sampling are the SGD's; on a backward pass over the examples it is shared with the drift."""
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="without_replacement", momentum=0.5)
+    variance = (4 - 2) / (2 * 3) * np.trace(SIGMA) / 2
+    sde = match(discrete, noise.trace_matched_levy, substeps=2, tail_index=1.5)
+    found = sde.noise.apply(jnp.zeros(2), (jnp.zeros(()), jnp.ones(2)))
+    np.testing.assert_allclose(found, np.sqrt(variance), rtol=1e-14)
+    sde = match(discrete, noise.trace_matched, substeps=2)
+    found = sde.noise.apply(jnp.zeros(2), (jnp.array([1.0, -1.0, 0.0, 0.0]), jnp.array([0.0, 3.0])))
+    weights = np.sqrt((4 - 2) / (2 * 3) / 4)  # each of the two examples (+-1, 0) has it, with the sign of its tilt
+    np.testing.assert_allclose(found, [0.0, 2 * weights], rtol=1e-14)
+    for kind, options in (
+        (noise.anisotropic, {}),
+        (noise.anisotropic_levy, {"tail_index": 1.5}),
+        (noise.anisotropic_sampled, {"num_sampled": 2}),
+    ):
+        sde = match(discrete, kind, substeps=2, **options)
+        assert sde.shares_pass
+        assert sde.learning_rate == pytest.approx(0.2)
+    fine = sgd(problem, learning_rate=0.1, batch_size=3, sampling="without_replacement")
+    with pytest.raises(ValueError, match=r"num_sampled: .* expected at least 3 examples"):
+        match(fine, noise.anisotropic_sampled, substeps=1, num_sampled=2)
+
+
 def test_a_given_scale_is_kept(problem):
     discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
     sde = match(discrete, noise.levy, substeps=1, tail_index=1.5, scale=0.3)

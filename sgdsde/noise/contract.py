@@ -1,0 +1,79 @@
+"""What a noise is, and the covariance of a minibatch that the kinds of noise have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import tree_leaves
+
+from sgdsde.laws import Sampling, check_tail_index, normals
+from sgdsde.problem import Problem
+from sgdsde.pytrees import as_float, as_partial, pytree
+from sgdsde.randomness import Variates, draw
+
+__all__ = ["Noise", "check_batch", "check_count", "covariance_factor", "normal_vector"]
+
+
+@pytree(static=("is_gaussian",))
+class Noise:
+    """A noise law in gradient units.
+
+    variates: all its randomness, a pytree of independent `randomness.Variates` (`laws.normals(like)` and the like);
+    apply(params, draws) -> a pytree like params, the noise itself, from an array for each of the variates.
+    tail_index: 2 for a finite variance. is_gaussian: draws are standard normals and apply is linear in them, so that a
+    solver of stochastic differential equations may feed it Brownian increments instead.
+    example_weights(draws, substeps) -> (indices, weights): where the noise is a sum of example gradients of `problem`,
+    sum_j weights_j grad example_loss_{indices_j} (indices None: of all examples in order), so that a drift of the same
+    problem, the mean over these very examples, may share its backward pass; else both are None. Weights (m,) are such
+    that the law is right *with* that drift's own fluctuation, if the examples are drawn.
+    """
+
+    variates: Any
+    apply: Callable
+    tail_index: Any = 2.0
+    is_gaussian: bool = True
+    example_weights: Callable | None = None
+    problem: Problem | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "apply", as_partial(self.apply))
+        object.__setattr__(self, "example_weights", as_partial(self.example_weights))
+        object.__setattr__(self, "tail_index", as_float(self.tail_index))
+        check_tail_index(self.tail_index)
+
+    def draw(self, key: jax.Array) -> Any:
+        """The draws of one application, a pure function of the key."""
+        return draw(self.variates, key, 0)
+
+
+def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) -> float:
+    """C/Sigma of a minibatch: 1/B with replacement, (n - B)/(B (n - 1)) without; the latter for a step of an epoch."""
+    if sampling == "with_replacement":
+        return 1.0 / batch_size
+    return (num_examples - batch_size) / (batch_size * max(num_examples - 1, 1))
+
+
+def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> None:
+    """Raise TypeError or ValueError unless batch_size is an integer from 1 to num_examples and sampling is known."""
+    known = Sampling.__args__
+    if sampling not in known:
+        raise ValueError(f"sampling: expected one of {', '.join(map(repr, known))}, got {sampling!r}")
+    check_count("batch_size", batch_size, problem, at_least=1)
+
+
+def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> None:
+    """Raise TypeError or ValueError unless `value` is an integer from at_least to num_examples."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer (it is a shape, not a traced number), got {value!r}")
+    if not at_least <= value <= problem.num_examples:
+        smaller = "batch" if name == "batch_size" else "sample"
+        raise ValueError(
+            f"{name}: expected {at_least} to num_examples = {problem.num_examples}, got {value}; "
+            f"take a smaller {smaller} or a problem with more examples"
+        )
+
+
+def normal_vector(problem: Problem, size: int) -> Variates:
+    """Independent standard normals (size,) in the precision of the parameters."""
+    return normals(jax.ShapeDtypeStruct((size,), tree_leaves(problem.params_like)[0].dtype))

@@ -1,0 +1,72 @@
+"""The pages under docs/: their Python runs, and what they say is printed is what is printed."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "your_own_model.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PRINTED = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
+SMALLER = {
+    "num_steps=200": "num_steps=4",
+    "every=50": "every=2",
+    "num_chains=16": "num_chains=2",
+    "1200": "60",
+    "heavy = match(": "heavy = (lambda *_, **__: None)(",  # half of the compilations; the slow test runs it
+    ', "Levy SDE": heavy': "",
+}
+LINE = re.compile(r"(.{16}) test accuracy (0\.\d{3}) \+- (0\.\d{3})   test loss (\d\.\d{3}) \+- (\d\.\d{3})")
+
+
+@pytest.fixture
+def ordinary_settings():
+    """As a reader has them, not as the other tests do."""
+    names = {"jax_enable_x64": False, "jax_numpy_rank_promotion": "allow", "jax_numpy_dtype_promotion": "standard"}
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def rows(printed):
+    found = [LINE.fullmatch(line) for line in printed.splitlines()]
+    assert found, printed
+    assert all(found), printed
+    return {match[1].strip(): np.array([float(number) for number in match.groups()[1:]]) for match in found}
+
+
+def run_page(blocks, replacements, capsys):
+    source = "\n".join(blocks)
+    for written, instead in replacements.items():
+        assert written in source, f"the page no longer says {written}"
+        source = source.replace(written, instead)
+    names = {"__name__": "page"}
+    exec(compile(source, "docs/your_own_model.md", "exec"), names)
+    return names, rows(capsys.readouterr().out)
+
+
+def test_every_block_of_the_page_runs(ordinary_settings, capsys):
+    names, printed = run_page(BLOCKS, SMALLER, capsys)
+    assert [*printed, "Levy SDE"] == list(rows(PRINTED))
+    problem = names["problem"]
+    assert problem.num_examples == 60
+    assert names["frugal"].microbatch == 100
+    assert names["dropped"].num_examples == 240
+    assert names["in_linen"].params_like.keys() == {"Dense_0", "Dense_1"}
+    assert names["in_equinox"].params_like.keys() >= {"layers[0].weight", "layers[1].bias"}
+
+
+@pytest.mark.slow
+def test_the_page_prints_what_it_says(ordinary_settings, capsys):
+    """Within 5.9 standard errors of the page's and this run's together (and the last digit): not bit for bit, because
+    other versions round otherwise."""
+    _, printed = run_page(BLOCKS[:1], {}, capsys)
+    for name, said in rows(PRINTED).items():
+        for value, error in ((0, 1), (2, 3)):
+            limit = 5.9 * np.hypot(said[error], printed[name][error]) + 1e-3
+            assert abs(said[value] - printed[name][value]) <= limit, name
