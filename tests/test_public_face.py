@@ -10,7 +10,7 @@ import sgdsde
 from sgdsde import landscapes, noise, predictions
 
 SIGNATURES = {
-    sgdsde.Problem: "example_loss, examples, init, penalty=None, mean_loss=None, noise_factor=None",
+    sgdsde.Problem: "example_loss, examples, init, penalty=None, mean_loss=None, noise_factor=None, microbatch=None",
     sgdsde.sgd: "problem, *, learning_rate, batch_size, sampling, momentum=0.0, clip=None",
     sgdsde.optimizer: "problem, transformation, *, batch_size, sampling",
     sgdsde.euler_maruyama: "problem, noise, *, learning_rate, substeps=1, scheme=explicit",
