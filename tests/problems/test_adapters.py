@@ -172,18 +172,33 @@ def test_a_second_problem_of_the_same_architecture_compiles_nothing():
 
 
 @pytest.mark.parametrize("name", ["nnx", "linen", "equinox"])
-def test_chains_start_apart_and_run(name, key):
+def test_chains_start_apart_and_steps_keep_the_parameters_form(name, key):
     problem = problems(np.float64)[name]
     same, other = problem.init(key), problem.init(jax.random.key(1))
     tree_map(np.testing.assert_array_equal, problem.init(key), same)
     moved = [bool((a != b).any()) for a, b in zip(tree_leaves(same), tree_leaves(other), strict=True)]
     assert sum(moved) >= 2  # equinox draws biases too, flax starts them at zero
+    for dynamics in beside(problem):
+        state = jax.eval_shape(lambda d=dynamics: d.advance(d.init(same), d.draw(key, 0, 0), 0))
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state.params) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), problem.params_like
+        )
+
+
+@pytest.mark.slow  # two compilations each; every day tests/test_docs.py runs chains of an nnx model
+@pytest.mark.parametrize("name", ["nnx", "linen", "equinox"])
+def test_chains_run(name, key):
+    problem = problems(np.float64)[name]
+    for dynamics in beside(problem):
+        run = simulate(dynamics, problem.init, key, num_steps=4, num_chains=3, observe=largest, every=2)
+        assert (run.diverged_at == -1).all()
+        assert len(np.unique(run.observed)) == 6
+        assert tree_structure(run.params) == tree_structure(problem.params_like)
+
+
+def beside(problem):
     discrete = sgd(problem, learning_rate=0.5, batch_size=3, sampling="with_replacement")
-    dynamics = match(discrete, noise.anisotropic, substeps=1)
-    run = simulate(dynamics, problem.init, key, num_steps=4, num_chains=3, observe=largest, every=2)
-    assert (run.diverged_at == -1).all()
-    assert len(np.unique(run.observed)) == 6
-    assert tree_structure(run.params) == tree_structure(problem.params_like)
+    return discrete, match(discrete, noise.anisotropic, substeps=1)
 
 
 def largest(params):

@@ -8,9 +8,9 @@ Refused, because SGD's noise would not be the mean of independent example gradie
 it runs (running statistics of BatchNorm), a batch loss through which examples interact, and dropout without a key.
 """
 
-from sgdsde.problems.adapters.models import model_of
 from sgdsde.problems.adapters.equinox import from_equinox
 from sgdsde.problems.adapters.linen import from_linen
+from sgdsde.problems.adapters.models import model_of
 from sgdsde.problems.adapters.nnx import from_nnx
 
 __all__ = ["from_equinox", "from_linen", "from_nnx", "model_of"]
