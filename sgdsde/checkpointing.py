@@ -28,6 +28,10 @@ from sgdsde.ensemble import Chains
 __all__ = ["Checkpoint", "checkpoint_of", "checkpoints"]
 
 
+WORTH_KEEPING = 2.0
+"""seconds of a finished simulation that are not spent a second time: many short ones make a long run too"""
+
+
 @dataclass
 class _Folder:
     """The folder in force, the seconds between two writings, and how many simulations it has seen."""
@@ -43,7 +47,7 @@ _folder: contextvars.ContextVar[_Folder | None] = contextvars.ContextVar("checkp
 @contextlib.contextmanager
 def checkpoints(folder: Any, *, seconds: Any = 60.0) -> Iterator[None]:
     """Within it, each `simulate` called with known inputs writes what it has done to `folder` every `seconds`, on
-    Ctrl-C, on SIGTERM, and when it ends if it took that long; and goes on from what it finds there.
+    Ctrl-C, on SIGTERM, and when it ends, unless that took less than two seconds; and goes on from what it finds there.
 
     What is found counts only for the same calls in the same order, with the same code, values, keys and precision:
     anything else begins anew beside it. Delete the folder when its result is safe. Raises ValueError for a negative
@@ -69,7 +73,8 @@ def checkpoint_of(step: Callable, arguments: tuple, values: Any) -> "Checkpoint 
         return None
     folder.count += 1
     name = f"{folder.count:03d}-{_fingerprint(step, arguments, values)[:16]}"
-    return Checkpoint(folder.path / name, folder.seconds, clock.monotonic())
+    now = clock.monotonic()
+    return Checkpoint(folder.path / name, folder.seconds, now, now)
 
 
 @dataclass
@@ -78,11 +83,13 @@ class Checkpoint:
 
     path: Path
     seconds: float
+    begun: float
     written: float
 
-    @property
-    def is_due(self) -> bool:
-        return clock.monotonic() - self.written >= self.seconds
+    def is_due(self, *, finished: bool) -> bool:
+        now = clock.monotonic()
+        worth_keeping = finished and now - self.begun >= min(self.seconds, WORTH_KEEPING)
+        return worth_keeping or now - self.written >= self.seconds
 
     def restored(self, chains_like: Chains, record_like: Any) -> tuple[int, Chains, list] | None:
         """(microsteps' learning-rate steps done, chains, records) of the newest whole checkpoint, or None."""

@@ -131,7 +131,7 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
                 budget = agreed(max(1, int(budget * min(8.0, max(0.25, SECONDS_PER_STRETCH / seconds)))))
             done += length * count
             bar.update(length * count * num_chains)
-            if checkpoint is not None and (stop.requested or agreed(checkpoint.is_due)):
+            if checkpoint is not None and (stop.requested or agreed(checkpoint.is_due(finished=done == num_steps))):
                 checkpoint.write(done, _joined(ensemble), records)
     if done < num_steps:
         partial = None
