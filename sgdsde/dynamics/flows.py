@@ -46,11 +46,13 @@ def diffrax_terms(dynamics: EulerMaruyama, path: diffrax.AbstractPath) -> diffra
 
     dx = -grad L dt - sqrt(learning_rate) apply(x, dW), with dW shaped like `dynamics.noise.draw(key)`: build the path
     as `diffrax.VirtualBrownianTree(t0, t1, tol, shape=jax.eval_shape(dynamics.noise.draw, key), key=key)`. The Ito
-    solvers of diffrax (Euler and its kin) then integrate the same equation. Raises ValueError for stable noise, and for
+    solvers of diffrax (Euler and its kin) then integrate the same equation. Raises ValueError for other noise, and for
     a learning-rate schedule, which diffrax would read in another clock.
     """
     if not dynamics.noise.is_gaussian:
-        raise ValueError("diffrax_terms: diffrax integrates Brownian noise; stable noise has no such term")
+        raise ValueError(
+            "diffrax_terms: diffrax integrates Brownian noise; stable noise has no such term, nor has a mixture"
+        )
     if callable(dynamics.learning_rate):
         raise ValueError("diffrax_terms: expected one learning rate, got a schedule (its clock counts steps, not time)")
     structure = jax.eval_shape(lambda: dynamics.noise.draw(jax.random.key(0)))

@@ -162,7 +162,7 @@ def _fitted(x, decimation):
 
 
 def _distance(x, index, scale):
-    if not (np.isfinite(index) and np.isfinite(scale) and index > 0.1):
+    if not (np.isfinite(index) and np.isfinite(scale) and index >= 0.3):
         return np.nan
     fractions = np.searchsorted(np.sort(x), scale * _POINTS, side="right") / x.size
     return np.max(np.abs(fractions - distribution_function(_POINTS, min(index, 2.0))))
@@ -170,7 +170,7 @@ def _distance(x, index, scale):
 
 def _simulated(generator, index, size, decimation, recentre, num_simulations):
     """Distances and decimation shifts of sets of samples of the fitted law, each fitted in turn."""
-    if not (np.isfinite(index) and index > 0.1):
+    if not (np.isfinite(index) and index >= 0.3):
         return np.full(num_simulations, np.nan), np.full(num_simulations, np.nan)
     from scipy.stats import levy_stable  # takes a second to import
 

@@ -19,9 +19,8 @@ from sgdsde.measurements.stable_law import QUARTILES, quantile_table
 __all__ = ["block_tail_index", "characteristic_tail_index", "log_moment_tail_index", "quantile_tail_index"]
 
 FREQUENCIES = np.arange(2, 11) / 10
-"""Where the characteristic function is read, in units of 1/scale: within 10 % of the best fit for indices of 1.2 to 2
-and a few samples or more below 1 (standard error of the index times sqrt(num_samples): 0.5 at 2, 1.2 at 1.9, 1.7 at
-1.5 and 1)"""
+"""Where the characteristic function is read, in units of 1/(half width), near 1/scale: near the best for indices of 1.2
+to 2 and sound below (standard error of the index times sqrt(num_samples): 0.55 at 2, 1.2 at 1.9, 1.7 at 1.5 and 1)"""
 SLOPE = (np.log(FREQUENCIES) - np.log(FREQUENCIES).mean()) / np.var(np.log(FREQUENCIES)) / len(FREQUENCIES)
 """Weights that make the least-squares slope against log frequency"""
 EULER_GAMMA = float(np.euler_gamma)

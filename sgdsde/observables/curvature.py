@@ -93,7 +93,12 @@ def _flat_hessian(function, params):
     """Hessian-vector products of flat vectors (forward over reverse), their length and precision."""
     flat, unravel = ravel_pytree(params)
     slope = jax.grad(lambda vector: function(unravel(vector)))
-    return lambda vector: jax.jvp(slope, (flat,), (vector,))[1], flat.size, flat.dtype
+
+    def product(vector):
+        with jax.default_matmul_precision("highest"):
+            return jax.jvp(slope, (flat,), (vector,))[1]
+
+    return product, flat.size, flat.dtype
 
 
 def _largest(product, size, dtype, num_products, key, found=None, floor: Any = 0.0):

@@ -147,12 +147,10 @@ def noise_tail_index(
     if num_batches < 4:
         raise ValueError(f"num_batches: expected at least 4, got {num_batches}")
     rows = projected_noise(problem, batch_size, sampling, num_batches, key, params)
-    block_size = int(np.sqrt(num_batches))
-    found = {}
-    for row, name, block_name in (("noise", "index", "block_index"), ("gaussian", "null", "block_null")):
-        found[name] = jnp.mean(characteristic_tail_index(rows[row])[0])
-        found[block_name] = 1 / jnp.mean(1 / block_tail_index(rows[row], block_size))
-    return found
+    both = jnp.stack([rows["noise"], rows["gaussian"]])
+    index, null = jnp.mean(characteristic_tail_index(both)[0], axis=1)
+    block_index, block_null = 1 / jnp.mean(1 / block_tail_index(both, int(np.sqrt(num_batches))), axis=1)
+    return {"index": index, "null": null, "block_index": block_index, "block_null": block_null}
 
 
 def _projections(problem, key, params):

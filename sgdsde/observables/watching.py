@@ -1,5 +1,6 @@
 """Observers of a run: an observable with what it holds, and several of them at once."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,16 @@ class _Held:
 
     def __call__(self, *arguments: Any) -> Any:
         *arrays, params = arguments
-        leaves = list(arrays)
-        for place, _, constant in self.constants:
-            leaves.insert(place, constant)
-        return self.function(*tree_unflatten(self.structure, leaves), params)
+        return _evaluated(self, arrays, params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluated(held, arrays, params):
+    """Compiled by itself, so that a loop which asks for the shapes of its records traces the observable once."""
+    leaves = list(arrays)
+    for place, _, constant in held.constants:
+        leaves.insert(place, constant)
+    return held.function(*tree_unflatten(held.structure, leaves), params)
 
 
 def _is_constant(leaf: Any) -> bool:

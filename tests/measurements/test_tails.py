@@ -128,6 +128,7 @@ def test_report_on_stable_samples(key):
     assert high - low < 4.2 * 1.75 / np.sqrt(2_000)
     assert report.is_stable
     assert abs(report.index - 1.5) < LIMIT * report.index_error
+    assert abs(report.index_error / (1.724 / np.sqrt(2_000)) - 1) < 0.1  # of the samples, beside that of the law
     assert abs(report.scale - 1) < LIMIT * 1.3 / np.sqrt(2_000)
     assert abs(report.decimated_index - 1.5) < LIMIT * 1.75 * np.sqrt(report.decimation / 2_000)
     for other in (report.quantile_index, report.log_moment_index):
