@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import tree_map
 
@@ -22,6 +23,7 @@ __all__ = [
     "CHAINS",
     "agreed",
     "as_arrays",
+    "chains_at_once",
     "executable",
     "has_kernels",
     "mesh_for",
@@ -36,13 +38,16 @@ CHAINS = "chains"
 """the name of the mesh axis over devices"""
 SMALLEST_PART = 32
 """chains for which a second thread is worth its start"""
-BYTES_PER_PART = 2**22
-"""of one block's random numbers: what stays in a cache"""
+BYTES_PER_PART = 2**24
+"""of one block's random numbers: a core's part of more chains is cut again, so that the last to finish is not long alone"""
+BYTES_PER_GROUP = 2**19
+"""of one block's random numbers: what stays in a core's second cache"""
+MULTIPLE = 64
+"""chains in a loop's iteration with the widest vectors; the rest of a group is taken one by one"""
 
 
 def parts(num_chains: int, bytes_per_chain: int) -> list[slice]:
-    """The chains cut for the cores of a CPU: parts of equal size where a divisor allows it, each at most so large that
-    a block of its random numbers stays in cache."""
+    """The chains cut for the cores of a CPU: parts of equal size where a divisor allows it."""
     if jax.default_backend() != "cpu" or len(jax.devices()) > 1:
         return [slice(0, num_chains)]
     wanted = max(1, min(num_cores(), num_chains // SMALLEST_PART))
@@ -51,6 +56,16 @@ def parts(num_chains: int, bytes_per_chain: int) -> list[slice]:
     count = next((p for p in range(wanted, 2 * wanted) if num_chains % p == 0), wanted)
     size = -(-num_chains // count)
     return [slice(start, min(start + size, num_chains)) for start in range(0, num_chains, size)]
+
+
+def chains_at_once(num_chains: int, bytes_per_chain: int) -> int:
+    """How many chains a core of a CPU had better advance together: so few that a block of their random numbers stays in
+    cache, and a multiple of what its vectors hold; all of them on other devices."""
+    cached = max(SMALLEST_PART, BYTES_PER_GROUP // max(1, bytes_per_chain))
+    if jax.default_backend() != "cpu" or num_chains <= cached:
+        return num_chains
+    share = -(-num_chains // -(-num_chains // cached))  # of groups as equal as possible
+    return min(num_chains, -(-share // MULTIPLE) * MULTIPLE)
 
 
 def mesh_for(num_chains: int) -> Mesh | None:
@@ -109,7 +124,7 @@ def executable(function: Callable, arguments: tuple, *, donated: int, **static: 
     at the place `donated` may not be used afterwards: the result takes its memory.
 
     Compiled ahead, because a thread does not see the settings of the one that started it (`jax.enable_x64()` and the
-    like), and because only the outermost function may choose the compiler's options: 512-bit vectors on a CPU.
+    like), and because only the outermost function may choose the compiler's options: the width of vectors on a CPU.
     """
     settings: Any = jax.config
     leaves, structure = jax.tree.flatten(as_arrays(arguments))
@@ -122,9 +137,25 @@ def executable(function: Callable, arguments: tuple, *, donated: int, **static: 
 @functools.lru_cache(maxsize=64)
 def _compiled(function, structure, shapes, donated, static, settings):
     jitted = jax.jit(functools.partial(function, **dict(static)), donate_argnums=donated)
-    lowered = jitted.lower(*structure.unflatten(shapes))
-    options = {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else None
-    return lowered.compile(compiler_options=options)
+    traced = jitted.trace(*structure.unflatten(shapes))
+    on_cpu = jax.default_backend() == "cpu"
+    width = 256 if on_cpu and _steps_multiply_matrices(getattr(traced.jaxpr, "jaxpr", traced.jaxpr)) else 512
+    return traced.lower().compile(compiler_options={"xla_cpu_prefer_vector_width": str(width)} if on_cpu else None)
+
+
+def _steps_multiply_matrices(jaxpr: Any, depth: int = 0) -> bool:
+    """Whether a loop within a loop holds a product of matrices: a step, where the outer loop is that over records.
+
+    XLA computes a small product in tiles of one vector, and what does not fill a tile number by number: ten columns,
+    with 512-bit vectors, all of them.
+    """
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general" and depth > 1:
+            return True
+        inside = depth + (equation.primitive.name in ("while", "scan"))
+        if any(_steps_multiply_matrices(inner, inside) for inner in jaxprs_in_params(equation.params)):
+            return True
+    return False
 
 
 def as_arrays(tree: Any) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "cosine_of_radians",
     "exponential",
     "logarithm",
+    "logarithm_of_one_plus",
     "minus_log_uniform",
     "minus_log_word",
     "sine",
@@ -56,6 +57,19 @@ def logarithm(x: jax.Array) -> jax.Array:
     return _log(fraction, exponent)
 
 
+@jax.jit  # traced once, whatever the number of uses
+def logarithm_of_one_plus(x: jax.Array) -> jax.Array:
+    """log(1 + x), as precise for small x as for large; -inf at -1, NaN below."""
+    if x.dtype != jnp.float32:
+        return jnp.log1p(x)
+    sum_ = 1 + x
+    fraction, exponent = _parts(sum_)
+    scale = _power_of_two(-exponent)
+    fraction = jnp.where(x < 2.0**24, x * scale + (scale - 1), fraction)  # of x itself, where the sum has lost digits
+    value = jnp.where(sum_ > 0, _log(fraction, exponent), jnp.where(sum_ == 0, -np.float32(np.inf), np.float32(np.nan)))
+    return jnp.where(x == np.float32(np.inf), x, value)
+
+
 def exponential(x: jax.Array) -> jax.Array:
     """exp x; 0 below and inf above the range of the precision."""
     if x.dtype != jnp.float32:
@@ -79,7 +93,7 @@ def sine(half_turns: jax.Array) -> jax.Array:
     return half_turns * np.pi * series
 
 
-@jax.jit  # traced once, whatever the number of uses
+@jax.jit
 def sine_of_radians(x: jax.Array) -> jax.Array:
     """sin x of any float32, within 1.5e-7, and right to two roundings below 128; NaN where x is not finite.
 
@@ -140,15 +154,15 @@ def minus_log_uniform(bits: jax.Array, dtype: Any) -> jax.Array:
 
 
 def _parts(x):
-    """f in [sqrt(1/2) - 1, sqrt(2) - 1) and the integer e, as a float, with x = (1 + f) 2^e."""
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + jnp.uint32(0x3F800000 - 0x3F3504F3)
+    """f in [sqrt(1/2) - 1, sqrt(2) - 1) and the integer e with x = (1 + f) 2^e."""
+    bits = _bits(x) + jnp.uint32(0x3F800000 - 0x3F3504F3)
     exponent = (bits >> 23).astype(jnp.int32) - 127
     mantissa = (bits & jnp.uint32(0x007FFFFF)) + jnp.uint32(0x3F3504F3)
-    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1, exponent.astype(jnp.float32)
+    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1, exponent
 
 
 def _log(fraction, exponent):
-    square = fraction * fraction
+    square, exponent = fraction * fraction, exponent.astype(jnp.float32)
     return fraction + square * _polynomial((*LOG_SERIES, -0.5), fraction) + exponent * np.float32(np.log(2))
 
 

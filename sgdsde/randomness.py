@@ -20,7 +20,17 @@ from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.pytrees import pytree
 
-__all__ = ["Variates", "counter_key", "draw", "draw_pairs", "halves", "key_words", "num_variates", "scalar_pairs"]
+__all__ = [
+    "Variates",
+    "counter_key",
+    "draw",
+    "draw_pairs",
+    "halves",
+    "key_schedule",
+    "key_words",
+    "num_variates",
+    "scalar_pairs",
+]
 
 
 @pytree(static=("shape", "dtype", "first", "stream"))
@@ -59,33 +69,43 @@ def key_words(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     return words[..., 0], words[..., 1]
 
 
-def threefry2x32(key: tuple, counter: tuple) -> tuple[jax.Array, jax.Array]:
-    """Two random words of 32 bits from two key words and two counter words (uint32, broadcast together), 20 rounds."""
-    schedule = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
-    x, y = counter[0] + schedule[0], counter[1] + schedule[1]
+def key_schedule(words: tuple) -> tuple[tuple, tuple]:
+    """What threefry adds to its two words, from the two words of a key: (three words, five sums).
+
+    To be made once, outside the loop that draws: a constant 1 in it, which these sums hold, comes out of a register
+    that the iteration before is the last to write, and iterations that could overlap wait for each other.
+    """
+    first, second = words
+    three = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
+    return three, tuple(three[(group + 2) % 3] + jnp.uint32(group + 1) for group in range(5))
+
+
+def threefry2x32(schedule: tuple, counter: tuple) -> tuple[jax.Array, jax.Array]:
+    """Two random words of 32 bits from a key's schedule and two counter words (uint32, broadcast together), 20 rounds."""
+    three, sums = schedule
+    x, y = counter[0] + three[0], counter[1] + three[1]
     for group in range(5):
         for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
             x = x + y
             y = x ^ ((y << jnp.uint32(rotation)) | (y >> jnp.uint32(32 - rotation)))
-        x = x + schedule[(group + 1) % 3]
-        y = y + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
+        x, y = x + three[(group + 1) % 3], y + sums[group]
     return x, y
 
 
 def draw(variates: Any, key: jax.Array, slot: Any) -> Any:
     """The numbers of one chain at one microstep: an array for each `Variates` of a pytree."""
-    words, slot = key_words(key), jnp.asarray(slot).astype(jnp.uint32)
+    schedule, slot = key_schedule(key_words(key)), jnp.asarray(slot).astype(jnp.uint32)
 
     def one(leaf):
         coordinates = jnp.arange(leaf.size, dtype=jnp.uint32)
-        even, odd = jax.vmap(lambda coordinate: _pair(leaf, words, slot >> 1, coordinate))(coordinates)
+        even, odd = jax.vmap(lambda coordinate: _pair(leaf, schedule, slot >> 1, coordinate))(coordinates)
         return jnp.where(slot & 1 == 1, odd, even).reshape(leaf.shape).astype(leaf.dtype)
 
     return tree_map(one, variates, is_leaf=_is_variates)
 
 
-def draw_pairs(variates: Any, words: tuple, pairs: jax.Array, *, chains_last: bool) -> Any:
-    """The numbers of many chains (words: two arrays (num_chains,)) at the slots 2 p and 2 p + 1 of each of `pairs`
+def draw_pairs(variates: Any, schedule: tuple, pairs: jax.Array, *, chains_last: bool) -> Any:
+    """The numbers of many chains (schedule: of arrays (num_chains,)) at the slots 2 p and 2 p + 1 of each of `pairs`
     (num_pairs,): for each `Variates` an array (num_pairs, size, num_chains) or, without chains_last,
     (num_pairs, num_chains, size), which holds the two halves as one complex number.
 
@@ -94,13 +114,13 @@ def draw_pairs(variates: Any, words: tuple, pairs: jax.Array, *, chains_last: bo
     """
 
     def one(leaf):
-        def packed(words, pair, coordinate):
-            return jax.lax.complex(*(_as_float(half) for half in _pair(leaf, words, pair, coordinate)))
+        def packed(schedule, pair, coordinate):
+            return jax.lax.complex(*(_as_float(half) for half in _pair(leaf, schedule, pair, coordinate)))
 
         chains, coordinates = (0, None, None), (None, None, 0)
         inner, outer = (chains, coordinates) if chains_last else (coordinates, chains)
         nested = jax.vmap(jax.vmap(jax.vmap(packed, inner), outer), (None, 0, None))
-        return nested(words, pairs.astype(jnp.uint32), jnp.arange(leaf.size, dtype=jnp.uint32))
+        return nested(schedule, pairs.astype(jnp.uint32), jnp.arange(leaf.size, dtype=jnp.uint32))
 
     return tree_map(one, variates, is_leaf=_is_variates)
 
@@ -120,8 +140,9 @@ def halves(variates: Any, packed: Any, odd: Any) -> Any:
 def scalar_pairs(variates: Any, words: tuple, pair: Any) -> tuple[list, list]:
     """The same numbers as lists of scalars (or of one array over chains), even and odd, leaf after leaf: for a kernel
     that holds them in registers."""
+    schedule = key_schedule(words)
     both = [
-        tuple(half.astype(leaf.dtype) for half in _pair(leaf, words, pair, jnp.uint32(coordinate)))
+        tuple(half.astype(leaf.dtype) for half in _pair(leaf, schedule, pair, jnp.uint32(coordinate)))
         for leaf in tree_leaves(variates, is_leaf=_is_variates)
         for coordinate in range(leaf.size)
     ]
@@ -137,10 +158,10 @@ SMALLEST_NORMAL = 0x00800000
 """added to integers that travel as the bits of a float32: the result is a normal number, which no hardware changes"""
 
 
-def _pair(variates, words, pair, coordinate):
+def _pair(variates, schedule, pair, coordinate):
     counter = coordinate + jnp.uint32(variates.first + (variates.stream << 29))
     wide = jnp.issubdtype(variates.dtype, jnp.floating) and jnp.finfo(variates.dtype).bits == 64
-    block = lambda number: threefry2x32(words, (counter, number))
+    block = lambda number: threefry2x32(schedule, (counter, number))
     return variates.law(block, pair, coordinate, jnp.float64 if wide else jnp.float32)
 
 

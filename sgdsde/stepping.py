@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.devices import chains_at_once
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Chains, nan_where
 from sgdsde.kernel import kernel_for
-from sgdsde.randomness import Variates, draw_pairs, halves, key_words, num_variates
+from sgdsde.randomness import Variates, draw_pairs, halves, key_schedule, key_words, num_variates
 from sgdsde.scalars import ScalarForm, arrays_of, boxes_like, repeats_reads, scalar_form, scalars_of, vectors_of
 
 __all__ = ["advance_ensemble", "kernel_agrees", "pairs_per_block"]
@@ -58,15 +59,34 @@ def advance_ensemble(
     first, last = (jnp.asarray(step).astype(jnp.uint32) * substeps for step in (first_step, first_step + num_steps))
     if in_kernel and (kernel := _kernel(dynamics, chains, form)) is not None:
         return kernel(dynamics, keys, chains, first, last)
+    num_chains, size = keys.shape[0], chains_at_once(keys.shape[0], 8 * block * num_variates(dynamics.variates))
+    if size == num_chains:
+        return _advance_group(dynamics, form, keys, chains, first, last, block)
+
+    def advance_one(index, after):
+        start = jnp.minimum(index * np.int32(size), np.int32(num_chains - size))  # the last may take some chains again
+        some_keys, some = tree_map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), (keys, chains))
+        new = _advance_group(dynamics, form, some_keys, some, first, last, block)
+        return tree_map(lambda all, few: jax.lax.dynamic_update_slice_in_dim(all, few, start, 0), after, new)
+
+    return jax.lax.fori_loop(np.int32(0), np.int32(-(-num_chains // size)), advance_one, chains)
+
+
+def _advance_group(dynamics, form, keys, chains, first, last, block):
+    """The microsteps first, ..., last - 1 of chains whose random numbers stay in a cache."""
+    substeps = np.uint32(dynamics.substeps)
     unit, length = (2, 2 * block) if dynamics.period == 1 else (dynamics.period, dynamics.period)
     origin = first - first % np.uint32(unit)
-    draw_block = _pairs if dynamics.period == 1 else _epoch
+    if dynamics.period == 1:
+        draw_block, source = _pairs, key_schedule(key_words(keys))
+    else:
+        draw_block, source = _epoch, keys
 
     def advance_block(index, carry):
         vectors, diverged_at = carry
         base = origin + index * np.uint32(length)
         low, high = jnp.maximum(base, first), jnp.minimum(base + np.uint32(length), last)
-        numbers_at = draw_block(dynamics, keys, base, length, form.scalar is not None)
+        numbers_at = draw_block(dynamics, source, base, length, form.scalar is not None)
 
         def one(slot, vectors):
             return form.step(vectors, numbers_at(slot), (slot // substeps).astype(jnp.int32))
@@ -189,12 +209,12 @@ def _numbers_like(dynamics):
     return tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dynamics.variates, is_leaf=is_leaf)
 
 
-def _pairs(dynamics, keys, base, length, chains_last):
+def _pairs(dynamics, schedule, base, length, chains_last):
     """The numbers of a block of `length` microsteps, as slot -> an array (size, num_chains) for each variate, or a row
     for each scalar."""
     first = base >> 1
     pairs = first + jnp.arange(length // 2, dtype=jnp.uint32)
-    packed = draw_pairs(dynamics.variates, key_words(keys), pairs, chains_last=chains_last)
+    packed = draw_pairs(dynamics.variates, schedule, pairs, chains_last=chains_last)
 
     def numbers_at(slot):
         index = ((slot >> 1) - first).astype(jnp.int32)

@@ -24,7 +24,8 @@ def numbers(variates, key, num_chains=1000, num_pairs=25):
     """The numbers of many chains at consecutive slots, (2 num_pairs, num_chains, *shape), as a run draws them."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num_chains, dtype=jnp.uint32))
     pairs = jnp.arange(num_pairs, dtype=jnp.uint32)
-    packed = randomness.draw_pairs(variates, randomness.key_words(keys), pairs, chains_last=False)
+    schedule = randomness.key_schedule(randomness.key_words(keys))
+    packed = randomness.draw_pairs(variates, schedule, pairs, chains_last=False)
     both = [randomness.halves(variates, packed, odd) for odd in (False, True)]
     return jnp.stack(both, axis=1).reshape(2 * num_pairs, num_chains, *variates.shape)
 

@@ -70,12 +70,11 @@ def test_threefry_has_its_known_answers_and_is_the_generator_of_jax(key):
         ((ones, ones), (ones, ones), (0x1CB996FC, 0xBB002BE7)),
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ]:
-        found = randomness.threefry2x32(
-            tuple(jnp.uint32(word) for word in words), tuple(jnp.uint32(word) for word in counter)
-        )
+        words, counter = (tuple(map(jnp.uint32, pair)) for pair in (words, counter))
+        found = randomness.threefry2x32(randomness.key_schedule(words), counter)
         assert tuple(int(word) for word in found) == answer
     counters = jax.random.bits(jax.random.key(1), (2, 1000), jnp.uint32)
-    ours = randomness.threefry2x32(randomness.key_words(key), tuple(counters))
+    ours = randomness.threefry2x32(randomness.key_schedule(randomness.key_words(key)), tuple(counters))
     theirs = jax.extend.random.threefry_2x32(jax.random.key_data(key), counters.ravel())
     np.testing.assert_array_equal(jnp.concatenate(ours), theirs)
 
@@ -113,9 +112,9 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("chains_last", [True, False])
 def test_numbers_drawn_in_pairs_are_those_drawn_one_by_one(drawn, chains_last):
     """In both layouts of memory; the integers have travelled as the bits of floats."""
-    words = randomness.key_words(chain_keys(jax.random.key(20), NUM_CHAINS))
+    schedule = randomness.key_schedule(randomness.key_words(chain_keys(jax.random.key(20), NUM_CHAINS)))
     pairs = FIRST_PAIR + jnp.arange(NUM_PAIRS, dtype=jnp.uint32)
-    packed = jax.jit(lambda *drawn: randomness.draw_pairs(VARIATES, *drawn, chains_last=chains_last))(words, pairs)
+    packed = jax.jit(lambda *drawn: randomness.draw_pairs(VARIATES, *drawn, chains_last=chains_last))(schedule, pairs)
     both = jax.jit(lambda packed, odd: randomness.halves(VARIATES, packed, odd))
     for half in (0, 1):
         found = both(packed, half == 1)
@@ -149,10 +148,10 @@ def test_numbers_depend_neither_on_how_many_are_drawn_at_once_nor_on_the_layout(
     """Many chains and pairs against `drawn`'s few, to rounding: the compiler fuses multiplications with additions in
     some vectors and not in others."""
     variates = {"normals": VARIATES["normals"]["a"], "stable": VARIATES["stable"]}
-    words = randomness.key_words(chain_keys(jax.random.key(20), 263))
+    schedule = randomness.key_schedule(randomness.key_words(chain_keys(jax.random.key(20), 263)))
     pairs = jnp.arange(FIRST_PAIR + NUM_PAIRS + 2, dtype=jnp.uint32)
     draw = jax.jit(randomness.draw_pairs, static_argnames="chains_last")
-    last, first = (draw(variates, words, pairs, chains_last=chains_last) for chains_last in (True, False))
+    last, first = (draw(variates, schedule, pairs, chains_last=chains_last) for chains_last in (True, False))
     for name in variates:
         many = np.asarray(first[name])
         assert_same(many, np.moveaxis(np.asarray(last[name]), 1, -1))
@@ -170,13 +169,13 @@ def test_integers_survive_their_travel_as_the_bits_of_floats(chains_last):
     variates = Variates(Partial(given_values, jnp.asarray(values)), (values.size // 2,), jnp.dtype(jnp.int32), 0, 0)
 
     @jax.jit
-    def travel(words, pairs):
-        packed = randomness.draw_pairs(variates, words, pairs, chains_last=chains_last)
+    def travel(schedule, pairs):
+        packed = randomness.draw_pairs(variates, schedule, pairs, chains_last=chains_last)
         take = lambda slot, row: randomness.halves(variates, row, slot & 1 == 1)
         return packed, jax.lax.map(lambda slot: take(slot, packed[slot >> 1]), jnp.arange(2 * len(pairs)))
 
-    words = tuple(jnp.zeros((2, 3), jnp.uint32))
-    packed, found = (np.asarray(each) for each in travel(words, jnp.arange(2, dtype=jnp.uint32)))
+    schedule = randomness.key_schedule(tuple(jnp.zeros((2, 3), jnp.uint32)))
+    packed, found = (np.asarray(each) for each in travel(schedule, jnp.arange(2, dtype=jnp.uint32)))
     halves = packed.view(np.float32)
     assert (np.isfinite(halves) & (halves >= np.finfo(np.float32).tiny)).all()
     found = found if chains_last else np.moveaxis(found, -1, 1)

@@ -22,27 +22,37 @@ from scripts.peers import PROGRAMS
 @dataclass(frozen=True)
 class Size:
     """How much to measure: numbers of chains of the double well, of the other landscapes and SGD, and of networks,
-    which have 512 parameters a chain; by how much the long run is shortened in each of its three lengths."""
+    which have 512 parameters a chain; the seeds of an experiment; by how much the long run is shortened in each of its
+    three lengths."""
 
     effort: Effort
     double_well: tuple[int, ...]
     others: tuple[int, ...]
     networks: tuple[int, ...]
+    seeds: tuple[int, ...]
     shortened: int
 
     def of(self, name: str) -> tuple[int, ...]:
+        if name.startswith("seeds_"):
+            return self.seeds
         return self.double_well if name == "double_well" else self.networks if "deep" in name else self.others
 
 
 SIZES = {
     "full": Size(
-        Effort(), (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_000_000), (256, 4_096, 65_536), (64,), shortened=1
+        Effort(),
+        (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_000_000),
+        (256, 4_096, 65_536),
+        (64,),
+        (32,),
+        shortened=1,
     ),
     "quick": Size(
-        Effort(seconds=0.15, compared_chain_steps=2**22), (256, 4_096, 65_536), (4_096,), (64,), shortened=10
+        Effort(seconds=0.15, compared_chain_steps=2**22), (256, 4_096, 65_536), (4_096,), (64,), (32,), shortened=10
     ),
     "smoke": Size(
         Effort(num_repetitions=1, seconds=0.0, compared_chain_steps=2**14),
+        (1_024,),
         (1_024,),
         (1_024,),
         (1_024,),

@@ -21,6 +21,18 @@ class Target:
     backend: str = "cpu"
 
 
+SEEDS = (
+    "seeds_descent",
+    "seeds_minibatch",
+    "seeds_isotropic",
+    "seeds_levy",
+    "seeds_diagonal",
+    "seeds_anisotropic_levy",
+    "seeds_anisotropic",
+    "seeds_anisotropic_4_substeps",
+)
+"""The works that are one dynamics of an experiment, repeated over its seeds."""
+
 TARGETS = (
     Target("double_well", 256, "plain", 8),
     Target("double_well", 4_096, "plain", 8),
@@ -36,6 +48,7 @@ TARGETS = (
     Target("levy_ornstein_uhlenbeck", 65_536, "plain", 7),
     Target("readers_landscape", 65_536, "plain", 4),
     Target("sgd_regression", 4_096, "scan, choice, optax", 5),
+    *(Target(name, 32, "loop over seeds and steps, optax", 5) for name in SEEDS),
     Target("double_well", 4_096, "plain", 20, backend="gpu"),
     Target("double_well", 1_000_000, None, 5e10, backend="gpu"),
 )
@@ -80,6 +93,10 @@ LIMITS: dict[tuple[str, int, str | None], str] = {
     ("levy_ornstein_uhlenbeck", 65_536, "plain"): "five logarithms and an exponential of the stable sampler",
     ("readers_landscape", 65_536, "plain"): "XLA's own cosine and sine, called in both programs",
     ("sgd_regression", 4_096, "scan, choice, optax"): "reading the examples of each minibatch, element by element",
+    **{
+        (name, 32, "loop over seeds and steps, optax"): "small matrix products, called layer by layer and seed by seed"
+        for name in SEEDS
+    },
 }
 
 GPU_LIMITS: dict[tuple[str, int, str | None], str] = {

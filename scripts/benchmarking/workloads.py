@@ -3,11 +3,17 @@
 A `Landscape` is dx = -grad V dt + amplitude dL with one Euler step of length `step`, L Brownian motion or, below tail
 index 2, a stable process with characteristic function exp(-t |k|^tail_index). In the units of this package the step is
 the learning rate eta, and the noise of the minibatch gradient has sqrt(eta variance) = amplitude, or the scale
-amplitude eta^(1/tail_index - 1) where it is stable. A `Training` is SGD, or its anisotropic Langevin equation.
+amplitude eta^(1/tail_index - 1) where it is stable. A `Training` is SGD, or its anisotropic Langevin equation. `Seeds`
+is one dynamics of an experiment, repeated over its seeds.
 """
 
+import dataclasses
+import functools
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +23,7 @@ from jax.tree_util import Partial
 
 from sgdsde import Problem, euler_maruyama, loss, noise, regression, sgd
 
-__all__ = ["WORKS", "Landscape", "Training"]
+__all__ = ["WORKS", "Landscape", "Seeds", "Training"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,32 @@ class Training:
         """The params where they are one vector, else the loss: (num_chains, d or 1)."""
         if isinstance(params, jax.Array):
             return np.asarray(params, np.float64)
+        return np.asarray(_losses(self.problem, params), np.float64)[:, None]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One dynamics of `experiments/deep_linear_modes.py` at its full size, but started where all modes are learning,
+    so that a few steps have a result to compare. law: what it is called in `peers/optax_loop.py`."""
+
+    name: str
+    law: str
+    problem: Problem
+    dynamics: Callable[[], Any]
+    learning_rate: float
+    batch_size: int
+    tail_index: float
+    substeps: int
+
+    @property
+    def kind(self) -> str:
+        return "descent" if self.law == "descent" else "seeds"
+
+    def start(self) -> Any:
+        return self.problem.init(jax.random.key(0))
+
+    def seen(self, params: Any) -> np.ndarray:
+        """The loss: (num_chains, 1)."""
         return np.asarray(_losses(self.problem, params), np.float64)[:, None]
 
 
@@ -176,6 +208,35 @@ def deep_linear_problem() -> Problem:
     return Problem(_deep_linear_loss, examples, Partial(_begin, start))
 
 
+def seeds_of(law: str, substeps: int = 1) -> Callable[[], Seeds]:
+    """The work of one dynamics, named seeds_ and its law."""
+    plain = law.replace(" ", "_") + (f"_{substeps}_substeps" if substeps > 1 else "")
+
+    def build() -> Seeds:
+        module, config, problem = _deep_linear_modes()
+        if law == "descent":
+            made = functools.partial(module.descent, problem, config.learning_rate)
+        else:
+            name = {"minibatch": "SGD"}.get(law, law) + (f", {substeps} substeps" if substeps > 1 else "")
+            made = lambda: module.dynamics(config, problem)[name]
+        rate, size, index = config.learning_rate, config.batch_size, config.tail_index
+        return Seeds(f"seeds_{plain}", law, problem, made, rate, size, index, substeps)
+
+    build.__name__ = f"seeds_{plain}"
+    return build
+
+
+@functools.cache
+def _deep_linear_modes() -> tuple[Any, Any, Problem]:
+    file = Path(__file__).resolve().parents[2] / "experiments" / "deep_linear_modes.py"
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    module: Any = importlib.util.module_from_spec(specification)
+    sys.modules[file.stem] = module
+    specification.loader.exec_module(module)
+    config = dataclasses.replace(module.Config(), start_strength=5.0)
+    return module, config, module.network(config, jax.random.key(0))
+
+
 def _tilted_loss(potential, params, tilt):
     return potential(params) + jnp.sum(tilt * params)
 
@@ -194,7 +255,7 @@ def _losses(problem, params):
     return jax.vmap(loss, in_axes=(None, 0))(problem, params)
 
 
-WORKS: dict[str, Callable[[], Landscape | Training]] = {
+WORKS: dict[str, Callable[[], Landscape | Training | Seeds]] = {
     build.__name__: build
     for build in (
         double_well,
@@ -207,5 +268,7 @@ WORKS: dict[str, Callable[[], Landscape | Training]] = {
         sgd_regression,
         deep_linear_sgd,
         deep_linear_anisotropic,
+        *map(seeds_of, ("descent", "minibatch", "isotropic", "levy", "diagonal", "anisotropic levy", "anisotropic")),
+        seeds_of("anisotropic", substeps=4),
     )
 }

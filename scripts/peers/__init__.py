@@ -6,6 +6,7 @@ from scripts.peers import (
     diffrax_euler,
     full_batch,
     numpy_loop,
+    optax_loop,
     ours,
     plain,
     torch_loop,
@@ -25,4 +26,5 @@ PROGRAMS: tuple[Program, ...] = (
     *c_program.PROGRAMS,
     *choice_optax.PROGRAMS,
     *full_batch.PROGRAMS,
+    *optax_loop.PROGRAMS,
 )

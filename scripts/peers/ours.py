@@ -48,7 +48,7 @@ def first_number(params):
     return jax.tree.leaves(params)[0].ravel()[0]
 
 
-KINDS = ("langevin", "levy", "sgd", "anisotropic")
+KINDS = ("langevin", "levy", "sgd", "anisotropic", "seeds", "descent")
 PROGRAMS = (
     Program("ours", prepare, KINDS),
     Program("ours, inside jit", prepare_inside_jit, ("langevin", "levy")),

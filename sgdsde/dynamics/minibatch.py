@@ -164,7 +164,8 @@ class Optimizer:
 
 def minibatch_gradient(problem: Problem, params: Any, indices: jax.Array) -> Any:
     """g_B: the gradient of the mean example loss over `indices` (batch_size,), plus the penalty's."""
-    batch = tree_map(lambda leaf: leaf[indices], problem.examples)
+    rows = indices.astype(jnp.uint32)  # without a sign none of them has to be looked at for counting from the end
+    batch = tree_map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), problem.examples)
 
     def batch_loss(p):
         value = jnp.mean(jax.vmap(problem.example_loss, in_axes=(None, 0))(p, batch))

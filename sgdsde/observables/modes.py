@@ -4,11 +4,11 @@ params is a tuple (W_1, ..., W_N), the first layer first, as in `problems/deep_l
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.observables.losses import over_examples
 from sgdsde.problem import Problem
@@ -34,36 +34,42 @@ def balances(params: Any) -> tuple[jax.Array, ...]:
     return tuple(matmul(above.T, above) - matmul(below, below.T) for below, above in itertools.pairwise(params))
 
 
-def mode_noise(problem: Problem, left: jax.Array, right: jax.Array, params: Any) -> dict[str, jax.Array]:
-    """Variances over the examples of what one example's gradient g does to each mode, {"gradient", "strength"}: (k,).
+def mode_noise(problem: Problem, bases: Sequence[jax.Array], params: Any) -> dict[str, jax.Array]:
+    """Variances over the examples of what one example's gradient does to each mode, {"weights", "strength"}: (k,).
 
-        "strength": Var(a_i . g),    "gradient": Var(a_i . g) / |a_i|^2 = a_i^T Sigma a_i / |a_i|^2
+        "weights": sum_l Var(b_(l,i)^T g_l b_(l-1,i)),        "strength": Var(sum_l <a_l, g_l>)
 
-    a_i the gradient of mode_strengths[i] with respect to all parameters. "strength" is the noise in the rate of u_i,
-    "gradient" the noise along the unit direction of parameters in which u_i grows fastest, 0 where there is none (a
-    saddle). Divided by n, exact over the problem's examples: from its noise_factor, or else by a forward derivative of
-    every example loss for each mode; for a cheaper estimate pass a problem of fewer examples. A minibatch has
-    `noise.covariance_factor` times as much. Predicted by `predictions.mode_noise`.
+    g_l an example's gradient in layer l; bases = (b_0, ..., b_N) the modes' directions at each width, matrices
+    (width, k) with orthonormal columns, such as `deep_linear.balanced_bases`; a_l the gradient in layer l of the
+    strength u_i = b_(N,i)^T W_N ... W_1 b_(0,i). So "weights" is the trace of Sigma restricted to the mode's own N
+    weights, one a layer, and "strength" the noise in the rate of u_i. (Along the direction in which u_i grows fastest
+    the noise says little while a mode is asleep: that direction is soon one which noise has mixed with a mode that is
+    awake.)
+
+    Divided by n, exact over the problem's examples: from its noise_factor, or else by a forward derivative of every
+    example loss in N + 1 directions for each mode; for a cheaper estimate pass a problem of fewer examples. A minibatch
+    has `noise.covariance_factor` times as much. Predicted by `predictions.mode_noise`.
     """
-    _, pull_back = jax.vjp(lambda p: mode_strengths(left, right, p), params)
-    count = left.shape[1]
-    growth = jax.vmap(pull_back)(jnp.eye(count, dtype=left.dtype))[0]  # a_i, modes first
-    rows = lambda tree: [leaf.reshape(count, -1) for leaf in tree_leaves(tree)]
-    squared_length = sum(jnp.sum(row**2, axis=1) for row in rows(growth))
+    _, pull_back = jax.vjp(lambda p: mode_strengths(bases[-1], bases[0], p), params)
+    growth = list(jax.vmap(pull_back)(jnp.eye(bases[0].shape[1], dtype=bases[0].dtype))[0])  # a_l, modes first
+    own = [jnp.einsum("ai,bi->iab", above, below) for below, above in itertools.pairwise(bases)]
     if problem.noise_factor is not None:
-        columns = tree_map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), tree_leaves(problem.noise_factor(params)))
-        slopes = sum(matmul(row, column) for row, column in zip(rows(growth), columns, strict=True))
-        variance = jnp.sum(slopes**2, axis=1)
-    else:
-        variance = jax.vmap(lambda direction: _slope_variance(problem, params, direction))(growth)
-    along = jnp.where(squared_length > 0, variance / jnp.where(squared_length > 0, squared_length, 1), 0)
-    return {"gradient": along, "strength": variance}
+        factor = list(problem.noise_factor(params))
+        project = lambda directions, columns: jnp.einsum("iab,abr->ir", directions, columns, precision="highest")
+        weights = jnp.stack([project(*pair) for pair in zip(own, factor, strict=True)])  # (layer, mode, r)
+        slopes = jnp.stack([project(*pair) for pair in zip(growth, factor, strict=True)]).sum(axis=0)
+        return {"weights": jnp.sum(weights**2, axis=(0, 2)), "strength": jnp.sum(slopes**2, axis=1)}
+    variances = jax.vmap(lambda *layers: _slope_variance(problem, params, layers))
+    blank = [jnp.zeros_like(layer) for layer in own]
+    weights = [variances(*blank[:layer], own[layer], *blank[layer + 1 :]) for layer in range(len(own))]
+    return {"weights": jnp.stack(weights).sum(axis=0), "strength": variances(*growth)}
 
 
 def _slope_variance(problem, params, direction):
     """Variance over the examples of the derivative of the example losses in one direction."""
+    tangent = jax.tree.unflatten(jax.tree.structure(params), direction)
 
     def slope(example):
-        return jax.jvp(lambda p: problem.example_loss(p, example), (params,), (direction,))[1]
+        return jax.jvp(lambda p: problem.example_loss(p, example), (params,), (tangent,))[1]
 
     return jnp.var(over_examples(problem, slope, problem.examples))

@@ -99,30 +99,30 @@ def mode_noise(
 ) -> dict[str, Array]:
     """What one example's gradient does to a mode of a balanced network on Gaussian inputs, as variances.
 
-        "gradient": V = N u^(2 - 2/N) (2 (s - u)^2 + label_variance)
+        "weights": V = N u^(2 - 2/N) (2 (s - u)^2 + label_variance)
         "strength": N u^(2 - 2/N) V
 
-    "gradient": along the unit direction of parameter space in which the strength u grows fastest, the gradient of u
-    over its length sqrt(N u^(2 - 2/N)); "strength": of the rate of u itself. A minibatch has 1/B of both. The 2 is
-    Var x^2 for x ~ N(0, 1). Which of the two is meant decides whether noise peaks before or after half of the target
-    is learnt: see `mode_noise_peak`. Source: Corlouer et al. 2026 (2604.06366) for the question; derived here.
+    "weights": the trace of Sigma over the mode's own N weights, one a layer, each u^(1/N); "strength": the noise in the
+    rate of u itself. A minibatch has 1/B of both. The 2 is Var x^2 for x ~ N(0, 1). Which of the two is meant decides
+    whether noise peaks before or after half of the target is learnt: see `mode_noise_peak`. Source: Corlouer et al.
+    2026 (2604.06366) for the question; derived here.
     """
     require_whole(num_layers=num_layers)
     strength, target = jnp.asarray(strength, float), jnp.asarray(target, float)
     squared_length = num_layers * strength ** (2 - 2 / num_layers)
     variance = squared_length * (2 * (target - strength) ** 2 + jnp.asarray(label_variance, float))
-    return {"gradient": variance, "strength": squared_length * variance}
+    return {"weights": variance, "strength": squared_length * variance}
 
 
 def mode_noise_peak(*, target: ArrayLike, num_layers: int) -> dict[str, Array]:
     """The strengths at which both variances of `mode_noise` are largest, without label noise:
 
-    "gradient": s (N - 1)/(2N - 1), always before half of the target; "strength": s (2N - 2)/(3N - 2), half of it for
+    "weights": s (N - 1)/(2N - 1), always before half of the target; "strength": s (2N - 2)/(3N - 2), half of it for
     two layers and later for more, but before two thirds.
     """
     require_whole(num_layers=num_layers)
     target, n = jnp.asarray(target, float), num_layers
-    return {"gradient": target * (n - 1) / (2 * n - 1), "strength": target * (2 * n - 2) / (3 * n - 2)}
+    return {"weights": target * (n - 1) / (2 * n - 1), "strength": target * (2 * n - 2) / (3 * n - 2)}
 
 
 def balance_changes(gradients: Sequence[ArrayLike], *, learning_rate: ArrayLike) -> tuple[Array, ...]:

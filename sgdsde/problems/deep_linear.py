@@ -25,6 +25,7 @@ from sgdsde.arguments import is_traced, known, number, precision
 from sgdsde.problem import Problem
 from sgdsde.problems.linear_layers import (
     Teacher,
+    balanced_bases,
     balanced_start,
     check_count,
     matmul,
@@ -36,6 +37,7 @@ from sgdsde.problems.linear_layers import (
 
 __all__ = [
     "Teacher",
+    "balanced_bases",
     "balanced_start",
     "linear_network",
     "product",
@@ -105,13 +107,14 @@ def _network(inputs, targets, *, start, fit):
         raise ValueError(f"targets: expected shape ({len(inputs)}, m), one row for each input, got {targets.shape}")
     size = _checked_size(start, inputs, targets)
     mean_loss = noise_factor = None
-    if inputs.shape[0] > inputs.shape[1]:
+    (n, d), m = inputs.shape, targets.shape[1]
+    if n > d:
         fit, second_moment, residuals = _least_squares(inputs, targets, fit)
         residual_loss = jnp.asarray(0 if residuals is None else (residuals**2).sum(axis=1).mean() / 2, dtype)
         mean_loss = Partial(_quadratic_about, fit, second_moment, residual_loss)
-        factor = _moments_factor(inputs, residuals)
-        if size * factor[0].shape[-1] <= inputs.size + targets.size:
-            noise_factor = Partial(_noise_factor, fit, *factor)
+        num_columns = min(n, d * (d + 1) // 2 + (0 if residuals is None else m * d))
+        if size * num_columns <= inputs.size + targets.size:
+            noise_factor = Partial(_noise_factor, fit, *_moments_factor(inputs, residuals))
     return Problem(
         example_loss=_half_squared_error,
         examples={"inputs": inputs, "targets": targets},
@@ -175,7 +178,7 @@ def _moments_factor(inputs, residuals):
 def _sample(key, matrix, variance, *, num_examples, is_whitened):
     input_key, label_key = jax.random.split(key)
     inputs = jax.random.normal(input_key, (num_examples, matrix.shape[1]), matrix.dtype)
-    if is_whitened:
+    for _ in range(2 if is_whitened else 0):  # the second time for the rounding of the first
         values, vectors = jnp.linalg.eigh(matmul(inputs.T, inputs) / num_examples)
         inputs = matmul(inputs, matmul(vectors / jnp.sqrt(values)[None, :], vectors.T))
     noise = jax.random.normal(label_key, (num_examples, matrix.shape[0]), matrix.dtype)

@@ -17,6 +17,7 @@ from sgdsde.pytrees import pytree
 
 __all__ = [
     "Teacher",
+    "balanced_bases",
     "balanced_start",
     "check_count",
     "matmul",
@@ -62,22 +63,30 @@ def teacher(singular_values: Any, *, num_inputs: int, num_outputs: int, key: jax
     return Teacher(left, values, right)
 
 
-def balanced_start(teacher: Teacher, *, hidden_widths: Sequence[int], strengths: Any) -> Partial:
-    """A start aligned with the teacher and exactly balanced, W_(l+1)^T W_(l+1) = W_l W_l^T; the same for every key.
-
-    strengths: of the product's modes, one number or (k,), >= 0. Every layer is diagonal with the N-th roots of the
-    strengths, between the teacher's right vectors, the first k hidden coordinates of each layer, and its left vectors.
-    hidden_widths: N - 1 of them, each at least k; () is a single layer. Raises ValueError naming the argument.
-    """
+def balanced_bases(teacher: Teacher, *, hidden_widths: Sequence[int]) -> tuple[jax.Array, ...]:
+    """The directions of every mode at each width of a `balanced_start`, N + 1 matrices (width, k): the teacher's right
+    vectors, the first k coordinates of every hidden layer, its left vectors. hidden_widths: N - 1 of them, each at
+    least k, else ValueError."""
     count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
     for width in hidden_widths:
         check_count("hidden_widths", width, least=count, why=f", as many as the teacher has modes, {count}")
+    return (teacher.right, *(jnp.eye(width, count, dtype=dtype) for width in hidden_widths), teacher.left)
+
+
+def balanced_start(teacher: Teacher, *, hidden_widths: Sequence[int], strengths: Any) -> Partial:
+    """A start aligned with the teacher and exactly balanced, W_(l+1)^T W_(l+1) = W_l W_l^T; the same for every key.
+
+    strengths: of the product's modes, one number or (k,), >= 0. W_l is the sum over the modes of the N-th root of their
+    strength from one direction of `balanced_bases` to the next. hidden_widths: N - 1 of them, each at least k; () is a
+    single layer. Raises ValueError naming the argument.
+    """
+    count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
+    bases = balanced_bases(teacher, hidden_widths=hidden_widths)
     strengths = [strengths] * count if np.ndim(strengths) == 0 else strengths
     strengths = vector("strengths", strengths, dtype, at_least=0.0)
     if len(strengths) != count:
         raise ValueError(f"strengths: expected one number or {count}, one for each mode, got {len(strengths)}")
     root = strengths ** (1 / (len(hidden_widths) + 1))
-    bases = [teacher.right, *(jnp.eye(width, count, dtype=dtype) for width in hidden_widths), teacher.left]
     layers = (matmul(after * root[None, :], before.T) for before, after in itertools.pairwise(bases))
     return Partial(_constant, tuple(layers))
 
