@@ -1,6 +1,6 @@
 """Does noise move the grokking time? SGD on modular addition beside gradient descent and its matched SDEs.
 
-A quadratic network (Gromov 2023, arXiv 2301.02679) learns m + n mod p from some of the p^2 pairs. It memorises them at
+A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights
 under six dynamics of equal rate:
 
@@ -26,6 +26,8 @@ batches of four do. One Euler step of the SDE a step, and Levy noise, diverge wh
 bounded in number, Gaussian kicks are not. Without weight decay nothing generalises, with any noise.
 
 What it does not say: one architecture, one split of the pairs into train and test, one weight decay.
+
+Source: the network is that of Gromov 2023 (arXiv 2301.02679); the comparison is this file's.
 
 Command: `sgdsde reproduce grokking_noise`, about 15 minutes on two cores. One should see: time over SGD's at rate 8,
 batch 4 about 1.5 (no noise) and 1.35 (isotropic).
@@ -55,8 +57,11 @@ KINDS = ("gradient descent", "SGD", "isotropic", "anisotropic", "fine anisotropi
 
 @dataclass(frozen=True)
 class Config:
-    learning_rates: tuple[float, ...] = (4.0, 8.0)
-    """learning rates (the loss is a mean over the p outputs: they are large)"""
+    learning_rate: float = 4.0
+    """the smallest learning rate (the loss is a mean over the p outputs: it is large); each further one is twice as
+    large"""
+    num_rates: int = 2
+    """how many learning rates"""
     batch_sizes: tuple[int, ...] = (4, 16)
     """examples in a minibatch, drawn with replacement"""
     weight_decay: float = 8e-5
@@ -69,8 +74,8 @@ class Config:
     """p: residues"""
     num_hidden: int = 128
     """neurons"""
-    train_fraction: float = 0.6
-    """fraction of the p^2 pairs that is trained on"""
+    train_percent: int = 60
+    """per cent of the p^2 pairs that are trained on"""
     start_deviation: float = 0.2
     """standard deviation of every weight at the start"""
     num_steps: int = 10_000
@@ -89,7 +94,7 @@ class Config:
 
 
 SMOKE = Config(
-    learning_rates=(8.0,), batch_sizes=(16,), num_steps=8, num_stretches=2, num_records=2, num_batches=16,
+    num_rates=1, batch_sizes=(16,), num_steps=8, num_stretches=2, num_records=2, num_batches=16,
     num_products=4, num_chains=2, modulus=7, num_hidden=8,
 )  # fmt: skip
 CELL = ("learning_rate", "batch_size", "kind")
@@ -108,7 +113,7 @@ DIMENSIONS = {
 
 def problem_of(config, key, weight_decay):
     return modular_addition.quadratic(
-        key, modulus=config.modulus, num_hidden=config.num_hidden, train_fraction=config.train_fraction,
+        key, modulus=config.modulus, num_hidden=config.num_hidden, train_fraction=config.train_percent / 100,
         start_deviation=config.start_deviation, weight_decay=weight_decay,
     )  # fmt: skip
 
@@ -180,11 +185,11 @@ def trained(config, dynamics, key, num_steps, see, probe_key, batch_size):
     return joined, jax.tree.map(lambda *leaves: jnp.stack(leaves), *probed), state.diverged_at
 
 
-def steps_of(config, learning_rate):
-    """Steps for the same time at every rate, a multiple of the number of records."""
-    wanted = config.num_steps * min(config.learning_rates) / learning_rate
+def rates(config):
+    """The learning rates, and the number of steps of each: the same time, a multiple of the number of records."""
     records = config.num_stretches * config.num_records
-    return records * max(1, round(wanted / records))
+    steps = [records * max(1, config.num_steps // 2**k // records) for k in range(config.num_rates)]
+    return [config.learning_rate * 2**k for k in range(config.num_rates)], steps
 
 
 def run(config, key):
@@ -192,8 +197,8 @@ def run(config, key):
     problem, test = problem_of(config, split_key, config.weight_decay)
     see = accuracies(problem, test)
     records = config.num_stretches * config.num_records
-    horizon = min(config.learning_rates) * steps_of(config, min(config.learning_rates))
-    time = horizon * jnp.arange(1, records + 1) / records
+    learning_rates, steps = rates(config)
+    time = learning_rates[0] * steps[0] * jnp.arange(1, records + 1) / records
     quartiles = lambda values: jnp.moveaxis(jnp.quantile(values, jnp.array([0.25, 0.5, 0.75]), axis=1), 0, -1)
 
     def summary(seen, probed, diverged_at):
@@ -205,23 +210,22 @@ def run(config, key):
             "test_accuracy": quartiles(seen["test"]),
         }
 
-    def cell(problem, learning_rate, batch_size):
-        steps = steps_of(config, learning_rate)
+    def cell(problem, learning_rate, num_steps, batch_size):
         rows = [
-            summary(*trained(config, each, run_key, steps, see, probe_key, batch_size))
+            summary(*trained(config, each, run_key, num_steps, see, probe_key, batch_size))
             for each in dynamics_of(config, problem, learning_rate, batch_size)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
     together = lambda rows: jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
     cells = together(
-        [together([cell(problem, rate, size) for size in config.batch_sizes]) for rate in config.learning_rates]
+        [together([cell(problem, *each, size) for size in config.batch_sizes]) for each in zip(learning_rates, steps)]
     )
     undecayed = problem_of(config, split_key, 0.0)[0]
-    without = cell(undecayed, max(config.learning_rates), max(config.batch_sizes))
+    without = cell(undecayed, learning_rates[-1], steps[-1], max(config.batch_sizes))
     names = ("train_time", "test_time", "diverged_at", "test_accuracy")
     return {
-        "learning_rate": jnp.array(config.learning_rates),
+        "learning_rate": jnp.array(learning_rates),
         "batch_size": jnp.array(config.batch_sizes),
         "time": time,
         "time_of_part": time[config.num_records - 1 :: config.num_records],
@@ -261,7 +265,7 @@ def checks(config, arrays):
     def add(name, found, predicted, tolerance, expect, source):
         rows.append(Check(name, found[0], predicted, found[1], tolerance, expect, source))
 
-    for i, rate in enumerate(config.learning_rates):
+    for i, rate in enumerate(rates(config)[0]):
         for j, size in enumerate(config.batch_sizes):
             cell = f"rate {rate:g}, batch {size}"
             delay = np.log(arrays["test_time"][i, j, sgd_row] / arrays["train_time"][i, j, sgd_row])
@@ -281,8 +285,8 @@ def checks(config, arrays):
     add(
         "seeds of SGD that generalise without weight decay", share(grokked), 0.5, 0.0, "below", "weight decay is needed"
     )
-    i, j = int(np.argmax(config.learning_rates)), int(np.argmin(config.batch_sizes))
-    cell = f"rate {config.learning_rates[i]:g}, batch {config.batch_sizes[j]}"
+    i, j = config.num_rates - 1, int(np.argmin(config.batch_sizes))
+    cell = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
     for kind in ("gradient descent", "isotropic"):
         mean, error, _ = paired(arrays, kind, "SGD")
         source = "no noise" if kind == "gradient descent" else "the same trace at every point, another shape"
@@ -309,13 +313,13 @@ LOOKS = {
 
 def plot(config, arrays):
     figure, axes = style.figure(2, 3, width=11.0, height=6.4)
-    i, j = int(np.argmax(config.learning_rates)), int(np.argmin(config.batch_sizes))
+    i, j = config.num_rates - 1, int(np.argmin(config.batch_sizes))
     names = {kind: kind for kind in KINDS} | {
         "anisotropic": "anisotropic, 1 step",
         "fine anisotropic": f"anisotropic, {config.substeps} microsteps",
         "Levy": f"Levy, tail index {config.tail_index:g}",
     }
-    title = f"rate {config.learning_rates[i]:g}, batch {config.batch_sizes[j]}"
+    title = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
     draw_accuracy(axes[0, 0], config, arrays, i, j, names)
     axes[0, 0].set_title(f"test accuracy (train dashed), {title}")
     draw_ratios(axes[0, 1], config, arrays)
@@ -351,16 +355,16 @@ def draw_accuracy(axes, config, arrays, i, j, names):
 
 def draw_ratios(axes, config, arrays):
     """Grokking time over SGD's against rate / batch size, with two standard errors."""
-    rates, sizes = np.meshgrid(config.learning_rates, config.batch_sizes, indexing="ij")
-    order = np.argsort((rates / sizes).ravel(), kind="stable")
+    rate, sizes = np.meshgrid(rates(config)[0], config.batch_sizes, indexing="ij")
+    order = np.argsort((rate / sizes).ravel(), kind="stable")
     for shift, kind in zip((-2, -1, 0, 1, 2), [kind for kind in KINDS if kind != "SGD"], strict=True):
         mean, error, count = (each.ravel()[order] for each in paired(arrays, kind, "SGD"))
         shown = count > 1
-        where = (rates / sizes).ravel()[order][shown] * 1.03**shift
+        where = (rate / sizes).ravel()[order][shown] * 1.03**shift
         axes.errorbar(where, np.exp(mean[shown]), np.exp(mean[shown]) * 2 * error[shown], **LOOKS[kind], capsize=2)
     axes.axhline(1, **LOOKS["SGD"] | {"marker": ""})
     axes.set_xscale("log", base=2)
-    axes.set_xlim((rates / sizes).min() / 1.4, (rates / sizes).max() * 1.4)
+    axes.set_xlim((rate / sizes).min() / 1.4, (rate / sizes).max() * 1.4)
     axes.set(
         xlabel="learning rate / batch size",
         ylabel="time to 99 % over SGD's",
@@ -371,8 +375,8 @@ def draw_ratios(axes, config, arrays):
 def draw_ends(axes, config, arrays):
     """How the seeds of each cell ended: generalised, not by the end (censored), diverged."""
     cells = [(f"{rate:g}, {size}", arrays["test_time"][i, j], arrays["diverged_at"][i, j])
-             for i, rate in enumerate(config.learning_rates) for j, size in enumerate(config.batch_sizes)]  # fmt: skip
-    last = f"{max(config.learning_rates):g}, {max(config.batch_sizes)}\nno decay"
+             for i, rate in enumerate(rates(config)[0]) for j, size in enumerate(config.batch_sizes)]  # fmt: skip
+    last = f"{rates(config)[0][-1]:g}, {max(config.batch_sizes)}\nno decay"
     cells.append((last, arrays["undecayed_test_time"], arrays["undecayed_diverged_at"]))
     width = 0.8 / len(KINDS)
     for row, kind in enumerate(KINDS):

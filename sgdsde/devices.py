@@ -39,7 +39,7 @@ CHAINS = "chains"
 SMALLEST_PART = 32
 """chains for which a second thread is worth its start"""
 BYTES_PER_PART = 2**24
-"""of one block's random numbers: a core's part of more chains is cut again, so that the last to finish is not long alone"""
+"""of one block's random numbers: a core's part of more chains is cut, so that the last to finish is not long alone"""
 BYTES_PER_GROUP = 2**19
 """of one block's random numbers: what stays in a core's second cache"""
 MULTIPLE = 64

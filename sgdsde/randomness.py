@@ -81,7 +81,7 @@ def key_schedule(words: tuple) -> tuple[tuple, tuple]:
 
 
 def threefry2x32(schedule: tuple, counter: tuple) -> tuple[jax.Array, jax.Array]:
-    """Two random words of 32 bits from a key's schedule and two counter words (uint32, broadcast together), 20 rounds."""
+    """Two random words of 32 bits from a key's schedule and two counter words (uint32, broadcast), 20 rounds."""
     three, sums = schedule
     x, y = counter[0] + three[0], counter[1] + three[1]
     for group in range(5):

@@ -67,7 +67,7 @@ def advance_ensemble(
         start = jnp.minimum(index * np.int32(size), np.int32(num_chains - size))  # the last may take some chains again
         some_keys, some = tree_map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), (keys, chains))
         new = _advance_group(dynamics, form, some_keys, some, first, last, block)
-        return tree_map(lambda all, few: jax.lax.dynamic_update_slice_in_dim(all, few, start, 0), after, new)
+        return tree_map(lambda whole, few: jax.lax.dynamic_update_slice_in_dim(whole, few, start, 0), after, new)
 
     return jax.lax.fori_loop(np.int32(0), np.int32(-(-num_chains // size)), advance_one, chains)
 
