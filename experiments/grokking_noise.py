@@ -43,6 +43,7 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from sgdsde import Check, euler_maruyama, gradient_variance, match, modular_addition, noise, sgd, simulate, style
+from sgdsde.measurements import first_crossing
 from sgdsde.observables import (
     accuracy,
     all_of,
@@ -155,19 +156,6 @@ def landscape(problem, params, keys, *, batch_size, num_batches, num_products):
     return jax.vmap(one)(params, keys)
 
 
-def first_time(accuracy_of, time):
-    """The time (seeds,) at which an accuracy (records, seeds) first reaches 0.99, between records by a straight line;
-    NaN if it never does."""
-    reached = accuracy_of >= 0.99
-    place = jnp.argmax(reached, axis=0)
-    seeds = jnp.arange(accuracy_of.shape[1])
-    before = jnp.where(place > 0, accuracy_of[jnp.maximum(place - 1, 0), seeds], 0.0)
-    after = accuracy_of[place, seeds]
-    time_before = jnp.where(place > 0, time[jnp.maximum(place - 1, 0)], 0.0)
-    share = (0.99 - before) / jnp.where(after > before, after - before, 1)
-    return jnp.where(reached.any(axis=0), time_before + share * (time[place] - time_before), jnp.nan)
-
-
 def trained(config, dynamics, key, num_steps, see, probe_key, batch_size):
     """A run in parts: (records of `see`, what `landscape` measures after each part, diverged_at)."""
     state, seen, probed = dynamics.problem.init, [], []
@@ -203,8 +191,8 @@ def run(config, key):
 
     def summary(seen, probed, diverged_at):
         return probed | {
-            "train_time": first_time(seen["train"], time),
-            "test_time": first_time(seen["test"], time),
+            "train_time": first_crossing(time, seen["train"], 0.99),
+            "test_time": first_crossing(time, seen["test"], 0.99),
             "diverged_at": diverged_at,
             "train_accuracy": quartiles(seen["train"]),
             "test_accuracy": quartiles(seen["test"]),
@@ -409,6 +397,7 @@ def draw_seeds(axes, config, arrays):
     both = np.isfinite(sharp) & np.isfinite(times)
     title = f"each seed of each cell ({both.sum()})"
     if both.sum() > 9:
-        title += f", rank correlation {stats.spearmanr(sharp[both], times[both]).statistic:.2f}"
+        ranks = stats.rankdata(sharp[both]), stats.rankdata(times[both])
+        title += f", rank correlation {np.corrcoef(*ranks)[0, 1]:.2f}"
     axes.locator_params(axis="x", nbins=5)
     axes.set(xlabel=f"sharpness at time {arrays['time_of_part'][part]:,.0f}", ylabel="time to 99 %", title=title)

@@ -91,11 +91,17 @@ LIMITS: dict[tuple[str, int, str | None], str] = {
     ("rosenbrock", 65_536, "plain"): "arithmetic of the generator, ten normals a step",
     ("dense_quartic", 4_096, "plain"): "a hundred products a step, unrolled",
     ("levy_ornstein_uhlenbeck", 65_536, "plain"): "five logarithms and an exponential of the stable sampler",
-    ("readers_landscape", 65_536, "plain"): "XLA's own cosine and sine, called in both programs",
-    ("sgd_regression", 4_096, "scan, choice, optax"): "reading the examples of each minibatch, element by element",
+    ("readers_landscape", 65_536, "plain"): "arithmetic of the generator, and of a sine and a cosine by polynomials",
+    ("sgd_regression", 4_096, "scan, choice, optax"): "reading the examples of each minibatch, row by row",
     **{
         (name, 32, "loop over seeds and steps, optax"): "small matrix products, called layer by layer and seed by seed"
         for name in SEEDS
+    },
+    **{
+        (name, 32, "loop over seeds and steps, optax"): (
+            "small matrix products; the loop takes every example's gradient, ours what they add up to"
+        )
+        for name in ("seeds_levy", "seeds_diagonal")
     },
 }
 

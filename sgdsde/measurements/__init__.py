@@ -8,6 +8,7 @@ from sgdsde.measurements.convergence import (
     rhat,
     stationarity,
 )
+from sgdsde.measurements.crossings import first_crossing
 from sgdsde.measurements.discrepancies import energy_distance, median_bandwidth, squared_mmd
 from sgdsde.measurements.distances import (
     cdf_distance,
@@ -38,6 +39,7 @@ __all__ = [
     "density_of_fractions",
     "effective_sample_size",
     "energy_distance",
+    "first_crossing",
     "fraction_below",
     "learning_coefficient",
     "log_moment_tail_index",

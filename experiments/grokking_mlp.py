@@ -1,0 +1,346 @@
+"""Grokking on a small CPU: an embedding and one hidden layer learn to add modulo 53, long after they have memorised.
+
+The smallest network of ordinary parts that groks: both residues are embedded in 12 dimensions, 48 hidden neurons, 53
+outputs, cross entropy on 40 % of the pairs, Adam with a penalty (weight decay in Adam's gradient, not decoupled) on
+epochs of minibatches. Three kinds of run from the same starts and the same minibatches:
+
+    GELU             memorises in some 1,500 steps, generalises ten to twenty-five times later
+    GELU, no decay   memorises as fast, and does not generalise
+    ReLU             as GELU, more slowly; some runs are not there by the end
+
+What happens in between is read in the Fourier basis of the residues. Key frequencies: the fewest that hold 90 % of the
+power of the trained embedding, chosen once, at the end, from each network's own weights. Restricted loss: over all
+pairs, only these frequencies of the sum m + n left in the logits. Excluded loss: over the training pairs, these
+frequencies taken out. The excluded loss rises while the test accuracy still stands at chance: the network has begun to
+work by waves, and only cannot be seen to.
+
+A time is the first at which a curve crosses its level, between two records by a straight line; a run that never crosses
+is censored at the end, shown hollow, and enters no mean. One split of the pairs into train and test. No paper has just
+these sizes: they are what trains on two cores in minutes.
+
+Source: Power et al. 2022 (arXiv 2201.02177), the phenomenon; Nanda et al. 2023 (2301.05217), restricted and excluded
+loss, on a transformer (`grokking_transformer`).
+Command: `sgdsde reproduce grokking_mlp`, about 6 minutes on two cores. One should see: 99 % of the
+training pairs near step 1,500 for all; 95 % of the test pairs near step 26,000 with GELU, at 14,000 to 60,000 or not by
+then with ReLU, never without decay; the excluded loss half-way up at a half of the time at which the test loss is
+half-way down; three to five frequencies with 90 % of the power.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+
+from sgdsde import Check, modular_addition, optimizer, simulate, style
+from sgdsde.measurements import first_crossing
+from sgdsde.observables import (
+    accuracy,
+    excluded_loss,
+    frequency_power,
+    key_frequencies,
+    restricted_loss,
+    weight_norm,
+)
+from sgdsde.problems.modular_addition import cross_entropy, embedding_mlp_logits, embedding_weights
+
+KINDS = ("GELU", "GELU, no decay", "ReLU")
+
+
+@dataclass(frozen=True)
+class Config:
+    modulus: int = 53
+    """p: residues to be added"""
+    num_embedding: int = 12
+    """dimensions of the embedding"""
+    num_hidden: int = 48
+    """neurons"""
+    learning_rate: float = 0.005
+    """of Adam"""
+    batch_size: int = 128
+    """examples in a minibatch, without replacement within an epoch"""
+    weight_decay: float = 2e-4
+    """of the penalty weight_decay |params|^2 / 2"""
+    train_percent: int = 40
+    """percent of the pairs that are trained on"""
+    num_steps: int = 60_000
+    """steps"""
+    num_records: int = 300
+    """records of the parameters"""
+    num_chains: int = 12
+    """runs of each kind: another start, other minibatches"""
+    seed: int = 0
+
+
+SMOKE = Config(modulus=11, num_embedding=4, num_hidden=8, batch_size=16, num_steps=40, num_records=4, num_chains=2)
+CURVES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "restricted_loss", "excluded_loss", "norm")
+DIMENSIONS = {
+    "step": ("record",),
+    **dict.fromkeys(CURVES, ("kind", "record", "run")),
+    "num_frequencies": ("kind", "run"),
+    "power": ("kind", "run", "frequency"),
+}
+
+
+def kinds_of(config, key):
+    """(problem, test examples, activation) of each of KINDS: the same split."""
+    sizes = {
+        "modulus": config.modulus,
+        "num_embedding": config.num_embedding,
+        "num_hidden": config.num_hidden,
+        "train_fraction": config.train_percent / 100,
+    }
+    for activation, decay in (
+        (jax.nn.gelu, config.weight_decay),
+        (jax.nn.gelu, 0.0),
+        (jax.nn.relu, config.weight_decay),
+    ):
+        yield *modular_addition.embedding_mlp(key, activation=activation, weight_decay=decay, **sizes), activation
+
+
+def parameters(params):
+    return params
+
+
+def mean_cross_entropy(logits, examples, params):
+    return jnp.mean(jax.vmap(cross_entropy)(logits(params, examples["pairs"]), jnp.asarray(examples["sums"])))
+
+
+@jax.jit
+def seen(logits, train, test, recorded):
+    """What is seen in params (record, run, ...), with each run's own key frequencies at the end."""
+    last = jax.tree.map(lambda leaf: leaf[-1], recorded)
+    frequencies = jax.vmap(Partial(key_frequencies, embedding_weights, 0.9))(last)
+
+    def one(params, frequencies):
+        return {
+            "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
+            "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
+            "train_loss": mean_cross_entropy(logits, train, params),
+            "test_loss": mean_cross_entropy(logits, test, params),
+            "restricted_loss": restricted_loss(logits, cross_entropy, frequencies, params),
+            "excluded_loss": excluded_loss(logits, cross_entropy, train, frequencies, params),
+            "norm": weight_norm(params),
+        }
+
+    curves = jax.lax.map(lambda params: jax.vmap(one)(params, frequencies), recorded)
+    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": jax.vmap(relative_power)(last)}
+
+
+def relative_power(params):
+    """The share of each frequency 1, ..., p // 2 in the power of the embedding."""
+    power = frequency_power(embedding_weights, params).sum(axis=0)[1:]
+    return power / power.sum()
+
+
+def run(config, key):
+    split_key, run_key = jax.random.split(key)
+    rows = []
+    for problem, test, activation in kinds_of(config, split_key):
+        dynamics = optimizer(problem, optax.adam(config.learning_rate), batch_size=config.batch_size, sampling="epoch")
+        found = simulate(
+            dynamics, problem.init, run_key, num_steps=config.num_steps, num_chains=config.num_chains,
+            observe=parameters, every=config.num_steps // config.num_records,
+        )  # fmt: skip
+        rows.append(seen(embedding_mlp_logits(activation), problem.examples, test, found.observed))
+    return {"step": found.step, **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)}
+
+
+def halfway(step, loss, extreme):
+    """When a loss is half-way, in its logarithm, from its extreme (np.argmin or np.argmax, over records) to its end:
+    (run,)."""
+    sign = 1 if extreme is np.argmin else -1
+    logs = sign * np.log(loss)
+    first = extreme(loss, axis=0)
+    after = np.where(np.arange(len(step))[:, None] >= first, logs, np.nan)
+    return np.asarray(first_crossing(step, after, (logs[first, np.arange(loss.shape[1])] + logs[-1]) / 2))
+
+
+def times(arrays, kind):
+    """The four times of every run of a kind: memorised, excluded loss risen, test loss fallen, generalised."""
+    row, step = KINDS.index(kind), np.asarray(arrays["step"], float)
+    curve = lambda name: np.asarray(arrays[name][row], float)
+    return {
+        "memorised": np.asarray(first_crossing(step, curve("train_accuracy"), 0.99)),
+        "excluded loss": halfway(step, curve("excluded_loss"), np.argmin),
+        "test loss": halfway(step, curve("test_loss"), np.argmax),
+        "generalised": np.asarray(first_crossing(step, curve("test_accuracy"), 0.95)),
+    }
+
+
+def mean_and_error(values):
+    """Over the last axis, the runs."""
+    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
+
+
+def share(flags):
+    """(fraction of runs, its binomial standard error, from the fraction with one run more on either side)."""
+    size, fraction = np.size(flags), float(np.mean(flags))
+    smoothed = (fraction * size + 1) / (size + 2)
+    return fraction, float(np.sqrt(smoothed * (1 - smoothed) / size))
+
+
+def when_memorised(arrays, kind):
+    """Test accuracy (run,) at the first record at which 99 % of the training pairs are right; NaN if there is none."""
+    row = KINDS.index(kind)
+    reached = np.asarray(arrays["train_accuracy"][row]) >= 0.99
+    test = np.take_along_axis(np.asarray(arrays["test_accuracy"][row]), reached.argmax(axis=0)[None], axis=0)[0]
+    return np.where(reached.any(axis=0), test, np.nan)
+
+
+def checks(config, arrays):
+    rows = []
+
+    def add(name, found, predicted, expect, source):
+        rows.append(Check(name, found[0], predicted, found[1], 0, expect, source))
+
+    memorises, waves = "every kind memorises", "Nanda et al. 2023: a circuit of few waves forms before it shows"
+    for i, kind in enumerate(KINDS):
+        add(
+            f"{kind}: train accuracy at the end",
+            mean_and_error(arrays["train_accuracy"][i, -1]),
+            0.99,
+            "above",
+            memorises,
+        )
+        add(
+            f"{kind}: test accuracy once 99 % are memorised",
+            mean_and_error(when_memorised(arrays, kind)),
+            0.5,
+            "below",
+            memorises,
+        )
+    gelu = times(arrays, "GELU")
+    add(
+        "GELU: test accuracy at the end",
+        mean_and_error(arrays["test_accuracy"][0, -1]),
+        0.95,
+        "above",
+        "it generalises",
+    )
+    add(
+        "GELU: log of the delay, 95 % of the test pairs over 99 % of the training pairs",
+        mean_and_error(np.log(gelu["generalised"] / gelu["memorised"])), np.log(5), "above", "grokking",
+    )  # fmt: skip
+    add(
+        "GELU: log of the time at which the excluded loss rises, over that at which the test loss falls",
+        mean_and_error(np.log(gelu["excluded loss"] / gelu["test loss"])), 0, "below", waves,
+    )  # fmt: skip
+    add("GELU: key frequencies", mean_and_error(arrays["num_frequencies"][0].astype(float)), 9, "below", waves)
+    most = np.log(arrays["excluded_loss"][0, -1] / arrays["train_loss"][0, -1])
+    add(
+        "GELU: log of the excluded loss over the train loss, at the end",
+        mean_and_error(most),
+        np.log(10),
+        "above",
+        waves,
+    )
+    reached = np.isfinite(times(arrays, "GELU, no decay")["generalised"])
+    add("GELU, no decay: runs that generalise", share(reached), 0.5, "below", "weight decay is needed")
+    return rows
+
+
+LOOKS = dict(zip(KINDS, (style.line("SGD"), style.line("isotropic"), style.line("anisotropic")), strict=True))
+
+
+def band(panel, step, values, **look):
+    """Median over runs, quartiles shaded."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=1)
+    panel.plot(step, middle, **look)
+    panel.fill_between(step, low, high, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def plot(config, arrays):
+    figure, panels = style.figure(2, 3, width=11.0, height=6.2)
+    draw_accuracies(panels[0, 0], arrays)
+    draw_losses(panels[0, 1], arrays)
+    draw_times(panels[0, 2], config, arrays)
+    draw_norms(panels[1, 0], arrays)
+    draw_powers(panels[1, 1], arrays)
+    draw_trade(panels[1, 2], arrays)
+    return figure
+
+
+def draw_accuracies(panel, arrays):
+    for i, (kind, look) in enumerate(LOOKS.items()):
+        look = look | {"marker": "", "linestyle": "-"}
+        band(panel, arrays["step"], 100 * arrays["test_accuracy"][i], **look, label=f"{kind}: test")
+        band(panel, arrays["step"], 100 * arrays["train_accuracy"][i], **look | {"linestyle": ":"})
+    panel.plot([], [], color="grey", linestyle=":", label="train")
+    panel.set(xscale="log", xlabel="step", ylabel="accuracy (%), median and quartiles", ylim=(-2, 104))
+    panel.legend(loc="upper left", bbox_to_anchor=(0, 0.92))
+
+
+def draw_losses(panel, arrays):
+    for name, colour in (
+        ("train", "SGD"),
+        ("test", "anisotropic"),
+        ("restricted", "theory"),
+        ("excluded", "isotropic"),
+    ):
+        look = style.line(colour) | {"marker": "", "linestyle": "-"}
+        where = "all pairs, key frequencies alone" if name == "restricted" else "training pairs, without them"
+        label = f"{name}: {where}" if name in ("restricted", "excluded") else name
+        band(panel, arrays["step"], arrays[f"{name}_loss"][0], **look, label=label)
+    panel.set(xscale="log", yscale="log", xlabel="step", ylabel="cross entropy, median and quartiles", title="GELU")
+    panel.legend(loc="lower left", fontsize=7)
+
+
+def draw_times(panel, config, arrays):
+    """The four times of every run, one row a kind; runs that never get there at the right edge, hollow."""
+    for i, (kind, look) in enumerate(LOOKS.items()):
+        for place, (name, values) in enumerate(times(arrays, kind).items()):
+            if kind != "GELU" and name in ("excluded loss", "test loss"):
+                continue  # half-way to where, if it does not generalise?
+            row = i + 0.18 * (place - 1.5)
+            reached = np.isfinite(values)
+            spread = row + 0.06 * np.linspace(-1, 1, len(values))
+            mark = {"marker": "osD^"[place], "linestyle": "none", "markersize": 3.5, "color": look["color"]}
+            panel.plot(values[reached], spread[reached], **mark)
+            censored = np.full((~reached).sum(), 1.15 * config.num_steps)
+            panel.plot(censored, spread[~reached], **mark | {"markerfacecolor": "white"})
+    for place, name in enumerate(("train 99 %", "excluded loss half-way up", "test loss half-way down", "test 95 %")):
+        panel.plot([], [], color="grey", marker="osD^"[place], linestyle="none", label=name)
+    panel.plot([], [], color="grey", marker="^", markerfacecolor="white", linestyle="none", label="not by the end")
+    panel.set_yticks(range(len(KINDS)), KINDS)
+    panel.set(xscale="log", xlabel="step", ylim=(len(KINDS) - 0.5, -1.6), title="each run")
+    panel.legend(ncols=2, loc="upper left", fontsize=7)
+
+
+def draw_norms(panel, arrays):
+    for i, (kind, look) in enumerate(LOOKS.items()):
+        band(panel, arrays["step"], arrays["norm"][i], **look | {"marker": ""}, label=kind)
+    panel.set(xscale="log", xlabel="step", ylabel="Euclidean norm of all weights")
+    panel.legend()
+
+
+def draw_powers(panel, arrays):
+    """Shares of the embedding's power, sorted within each run."""
+    for i, (kind, look) in enumerate(LOOKS.items()):
+        shares = -np.sort(-np.asarray(arrays["power"][i]), axis=-1)
+        band(
+            panel,
+            np.arange(1, shares.shape[-1] + 1),
+            shares.cumsum(axis=-1).T,
+            **look | {"markersize": 2.5},
+            label=kind,
+        )
+    panel.axhline(0.9, color="grey", linewidth=0.8, linestyle=":")
+    panel.set(
+        xlabel="strongest frequencies", ylabel="share of the embedding's power", ylim=(0, 1.04), title="at the end"
+    )
+    panel.legend()
+
+
+def draw_trade(panel, arrays):
+    """The memorising and the generalising network on one path: excluded loss against test loss, run by run."""
+    for i, (kind, look) in enumerate(LOOKS.items()):
+        for chain in range(min(4, arrays["test_loss"].shape[2])):
+            x, y = arrays["excluded_loss"][i, :, chain], arrays["test_loss"][i, :, chain]
+            panel.plot(x, y, color=look["color"], linewidth=0.8, label=kind if chain == 0 else None)
+            panel.plot(x[-1], y[-1], color=look["color"], marker=look["marker"])
+    panel.set(xscale="log", yscale="log", xlabel="excluded loss (training pairs)", ylabel="test loss")
+    panel.set_title("paths of four runs, markers at their ends")
+    panel.legend()

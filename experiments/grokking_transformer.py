@@ -1,0 +1,253 @@
+"""Grokking in a one-layer transformer: modular addition by a few frequencies, at a reduced modulus.
+
+One layer of attention and one of ReLU neurons, without layer norm, learns m + n mod 53 from 40 % of the pairs with
+full-batch AdamW and strong, decoupled weight decay. It is right on the training pairs within some hundred epochs and on
+the others many times later; without decay it never is. An epoch is one step. Key frequencies: the fewest that hold 90 %
+of the power of the embedding at the end. Restricted loss: over all pairs, only these frequencies of the sum m + n left
+in the logits. Excluded loss: over the training pairs, these frequencies taken out; it rises long before the test loss
+falls. A time is the first at which a curve crosses its level, between two records by a straight line.
+
+What was run: all but the modulus, the fraction and the number of epochs is as published (width 128, 4 heads, 512
+neurons, rate 0.001, betas 0.9 and 0.98, decay 1). At p = 53, 30 % of the pairs (842) generalise only after 10,000
+epochs or more. What was not run: the published size, p = 113, 30 % of the pairs, 40,000 epochs. It is this command, for
+a GPU (on two cores a run takes the better part of an hour), and its result is not committed:
+
+    sgdsde run experiments/grokking_transformer.py --modulus 113 --train_percent 30 --num_epochs 40000 --num_runs 2
+
+Source: Nanda, Chan, Lieberum, Smith, Steinhardt 2023 (arXiv 2301.05217).
+Command: `sgdsde reproduce grokking_transformer`, about 9 minutes on two cores. One should see: 99 % of the training
+pairs by epoch 100, 95 % of the test pairs near epoch 2,800, the excluded loss rising near epoch 900, some six
+frequencies with 90 % of the power; without decay, test accuracy at chance.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+
+from sgdsde import Check, modular_addition, optimizer, simulate, style
+from sgdsde.measurements import first_crossing
+from sgdsde.observables import (
+    accuracy,
+    excluded_loss,
+    frequency_power,
+    key_frequencies,
+    restricted_loss,
+    weight_norm,
+)
+from sgdsde.problems.modular_addition import cross_entropy, embedding_weights, transformer_logits
+
+
+@dataclass(frozen=True)
+class Config:
+    modulus: int = 53
+    """p: residues to be added"""
+    num_embedding: int = 128
+    """width of the residual stream"""
+    num_heads: int = 4
+    """heads of attention"""
+    num_hidden: int = 512
+    """neurons"""
+    learning_rate: float = 0.001
+    """of AdamW, betas 0.9 and 0.98"""
+    weight_decays: tuple[float, ...] = (1.0, 0.0)
+    """decoupled weight decays of AdamW"""
+    train_percent: int = 40
+    """percent of the pairs that are trained on"""
+    num_epochs: int = 4_000
+    """epochs, of one step each"""
+    num_records: int = 100
+    """records of the parameters"""
+    num_runs: int = 4
+    """runs of each kind: another start"""
+    seed: int = 0
+
+
+SMOKE = Config(
+    modulus=7, num_embedding=8, num_heads=2, num_hidden=16, train_percent=60, num_epochs=4, num_records=4, num_runs=2,
+)  # fmt: skip
+CURVES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "restricted_loss", "excluded_loss", "norm")
+DIMENSIONS = {
+    "epoch": ("record",),
+    **dict.fromkeys(CURVES, ("weight_decay", "record", "run")),
+    "num_frequencies": ("weight_decay", "run"),
+    "power": ("weight_decay", "run", "frequency"),
+}
+
+
+def parameters(params):
+    return params
+
+
+def mean_cross_entropy(logits, examples, params):
+    return jnp.mean(jax.vmap(cross_entropy)(logits(params, examples["pairs"]), jnp.asarray(examples["sums"])))
+
+
+@jax.jit
+def seen(logits, train, test, recorded):
+    """What is seen in params (record, run, ...), with each run's own key frequencies at the end."""
+    last = jax.tree.map(lambda leaf: leaf[-1], recorded)
+    frequencies = jax.vmap(Partial(key_frequencies, embedding_weights, 0.9))(last)
+
+    def one(params_and_frequencies):
+        params, frequencies = params_and_frequencies
+        return {
+            "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
+            "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
+            "train_loss": mean_cross_entropy(logits, train, params),
+            "test_loss": mean_cross_entropy(logits, test, params),
+            "restricted_loss": restricted_loss(logits, cross_entropy, frequencies, params),
+            "excluded_loss": excluded_loss(logits, cross_entropy, train, frequencies, params),
+            "norm": weight_norm(params),
+        }
+
+    curves = jax.lax.map(lambda params: jax.lax.map(one, (params, frequencies)), recorded)
+    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": jax.vmap(relative_power)(last)}
+
+
+def relative_power(params):
+    """The share of each frequency 1, ..., p // 2 in the power of the embedding."""
+    power = frequency_power(embedding_weights, params).sum(axis=0)[1:]
+    return power / power.sum()
+
+
+def run(config, key):
+    split_key, run_key = jax.random.split(key)
+    problem, test = modular_addition.transformer(
+        split_key, modulus=config.modulus, num_embedding=config.num_embedding, num_heads=config.num_heads,
+        num_hidden=config.num_hidden, train_fraction=config.train_percent / 100, weight_decay=None,
+    )  # fmt: skip
+    rows = []
+    for decay in config.weight_decays:
+        transformation = optax.adamw(config.learning_rate, b1=0.9, b2=0.98, weight_decay=decay)
+        dynamics = optimizer(problem, transformation, batch_size=problem.num_examples, sampling="without_replacement")
+        found = simulate(
+            dynamics, problem.init, run_key, num_steps=config.num_epochs, num_chains=config.num_runs,
+            observe=parameters, every=config.num_epochs // config.num_records,
+        )  # fmt: skip
+        rows.append(seen(transformer_logits(problem), problem.examples, test, found.observed))
+    return {"epoch": found.step, **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)}
+
+
+def times(arrays, i):
+    """The epochs of every run of a weight decay: memorised, excluded loss risen, test loss fallen, generalised."""
+    epoch = np.asarray(arrays["epoch"], float)
+    curve = lambda name: np.asarray(arrays[name][i], float)
+    return {
+        "memorised": np.asarray(first_crossing(epoch, curve("train_accuracy"), 0.99)),
+        "excluded loss": halfway(epoch, curve("excluded_loss"), np.argmin),
+        "test loss": halfway(epoch, curve("test_loss"), np.argmax),
+        "generalised": np.asarray(first_crossing(epoch, curve("test_accuracy"), 0.95)),
+    }
+
+
+def halfway(epoch, loss, extreme):
+    """When a loss is half-way, in its logarithm, from its extreme (np.argmin or np.argmax, over records) to its end:
+    (run,)."""
+    sign = 1 if extreme is np.argmin else -1
+    logs = sign * np.log(loss)
+    first = extreme(loss, axis=0)
+    after = np.where(np.arange(len(epoch))[:, None] >= first, logs, np.nan)
+    return np.asarray(first_crossing(epoch, after, (logs[first, np.arange(loss.shape[1])] + logs[-1]) / 2))
+
+
+def mean_and_error(values):
+    """Over the last axis, the runs."""
+    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
+
+
+def checks(config, arrays):
+    rows = []
+
+    def add(name, found, predicted, expect, source):
+        rows.append(Check(name, found[0], predicted, found[1], 0, expect, source))
+
+    source = "Nanda et al. 2023"
+    for i, decay in enumerate(config.weight_decays):
+        train, test = arrays["train_accuracy"][i, -1], arrays["test_accuracy"][i, -1]
+        add(f"decay {decay:g}: train accuracy at the end", mean_and_error(train), 0.99, "above", source)
+        if decay == 0:
+            add("decay 0: test accuracy at the end", mean_and_error(test), 0.5, "below", "weight decay is needed")
+            continue
+        found, label = times(arrays, i), f"decay {decay:g}"
+        add(f"{label}: test accuracy at the end", mean_and_error(test), 0.95, "above", source)
+        add(f"{label}: epoch at which 99 % are memorised", mean_and_error(found["memorised"]), 2_000, "below", source)
+        add(f"{label}: epoch of 95 % test accuracy", mean_and_error(found["generalised"]), 20_000, "below", source)
+        delay = np.log(found["generalised"] / found["memorised"])
+        add(f"{label}: log of the delay, 95 % of the test pairs over 99 % of the training pairs", mean_and_error(delay),
+            np.log(4), "above", "grokking")  # fmt: skip
+        first = np.log(found["excluded loss"] / found["test loss"])
+        add(f"{label}: log of the epoch at which the excluded loss rises, over that at which the test loss falls",
+            mean_and_error(first), 0, "below", "a circuit of few waves forms before it shows")  # fmt: skip
+        count = arrays["num_frequencies"][i].astype(float)
+        add(f"{label}: frequencies with 90 % of the embedding's power", mean_and_error(count), 9, "below", source)
+        less = np.log(arrays["restricted_loss"][i, -1] / arrays["test_loss"][i, -1])
+        add(f"{label}: log of the restricted loss over the test loss, at the end", mean_and_error(less), 0, "below",
+            "key frequencies are all it works by")  # fmt: skip
+    return rows
+
+
+LOOKS = (style.line("SGD"), style.line("isotropic"), style.line("anisotropic"), style.line("levy"))
+
+
+def lines(panel, epoch, values, label, **look):
+    """One line a run."""
+    for run, curve in enumerate(values.T):
+        panel.plot(epoch, curve, **look, linewidth=1, label=None if run else label)
+
+
+def plot(config, arrays):
+    figure, panels = style.figure(2, 3, width=11.0, height=6.2)
+    epoch = arrays["epoch"]
+    for i, decay in enumerate(config.weight_decays):
+        colour, label = LOOKS[i % 4]["color"], f"decay {decay:g}"
+        lines(panels[0, 0], epoch, 100 * arrays["test_accuracy"][i], f"{label}: test", color=colour)
+        lines(panels[0, 0], epoch, 100 * arrays["train_accuracy"][i], f"{label}: train", color=colour, linestyle=":")
+        lines(panels[0, 1], epoch, arrays["test_loss"][i], f"{label}: test", color=colour)
+        lines(panels[0, 1], epoch, arrays["train_loss"][i], f"{label}: train", color=colour, linestyle=":")
+        lines(panels[1, 1], epoch, arrays["norm"][i], label, color=colour)
+        shares = -np.sort(-np.asarray(arrays["power"][i]), axis=-1)
+        strongest = np.arange(1, shares.shape[-1] + 1)
+        lines(panels[1, 0], strongest, shares.cumsum(axis=-1).T, label, color=colour, marker=".")
+    panels[0, 0].set(
+        ylabel="accuracy (%)", ylim=(-2, 104), title=f"p = {config.modulus}, {config.train_percent} % of the pairs"
+    )
+    panels[0, 1].set(ylabel="cross entropy", title="one line a run")
+    draw_progress(panels[0, 2], config, arrays)
+    for panel in panels[0]:
+        panel.set(xlabel="epoch (one step)", xscale="log")
+    panels[0, 1].set(yscale="log")
+    panels[1, 0].axhline(0.9, color="grey", linewidth=0.8, linestyle=":")
+    panels[1, 0].set(xlabel="strongest frequencies", ylabel="share of the embedding's power", ylim=(0, 1.04))
+    panels[1, 0].set_title("at the end")
+    panels[1, 1].set(xlabel="epoch (one step)", ylabel="Euclidean norm of all weights", xscale="log")
+    draw_times(panels[1, 2], config, arrays)
+    for panel in (*panels[0], *panels[1, :2]):
+        panel.legend(fontsize=7)
+    return figure
+
+
+def draw_progress(panel, config, arrays):
+    """Restricted and excluded loss beside the others, at the first weight decay."""
+    for name, colour, where in (
+        ("train", "SGD", ""),
+        ("test", "anisotropic", ""),
+        ("restricted", "theory", ": key frequencies alone"),
+        ("excluded", "isotropic", ": training pairs, without them"),
+    ):
+        lines(panel, arrays["epoch"], arrays[f"{name}_loss"][0], name + where, color=style.COLOURS[colour])
+    panel.set(yscale="log", ylabel="cross entropy", title=f"decay {config.weight_decays[0]:g}")
+
+
+def draw_times(panel, config, arrays):
+    """The four times of every run of the first weight decay."""
+    names = ("train 99 %", "excluded loss half-way up", "test loss half-way down", "test 95 %")
+    for place, values in enumerate(times(arrays, 0).values()):
+        panel.plot(values, np.full(len(values), place), marker="osD^"[place], color="black", linestyle="none")
+    panel.set_yticks(range(4), names)
+    panel.set(
+        xscale="log", xlabel="epoch (one step)", ylim=(3.5, -0.5), title=f"each run, decay {config.weight_decays[0]:g}"
+    )
