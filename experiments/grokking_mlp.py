@@ -137,15 +137,18 @@ def relative_power(params):
 
 def run(config, key):
     split_key, run_key = jax.random.split(key)
-    rows = []
+    rows, every = [], config.num_steps // config.num_records
     for problem, test, activation in kinds_of(config, split_key):
         dynamics = optimizer(problem, optax.adam(config.learning_rate), batch_size=config.batch_size, sampling="epoch")
         found = simulate(
             dynamics, problem.init, run_key, num_steps=config.num_steps, num_chains=config.num_chains,
-            observe=parameters, every=config.num_steps // config.num_records,
+            observe=parameters, every=every,
         )  # fmt: skip
         rows.append(seen(embedding_mlp_logits(activation), problem.examples, test, found.observed))
-    return {"step": found.step, **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)}
+    return {
+        "step": every * jnp.arange(1, config.num_records + 1),
+        **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows),
+    }
 
 
 def halfway(step, loss, extreme):

@@ -120,16 +120,19 @@ def run(config, key):
         split_key, modulus=config.modulus, num_embedding=config.num_embedding, num_heads=config.num_heads,
         num_hidden=config.num_hidden, train_fraction=config.train_percent / 100, weight_decay=None,
     )  # fmt: skip
-    rows = []
+    rows, every = [], config.num_epochs // config.num_records
     for decay in config.weight_decays:
         transformation = optax.adamw(config.learning_rate, b1=0.9, b2=0.98, weight_decay=decay)
         dynamics = optimizer(problem, transformation, batch_size=problem.num_examples, sampling="without_replacement")
         found = simulate(
             dynamics, problem.init, run_key, num_steps=config.num_epochs, num_chains=config.num_runs,
-            observe=parameters, every=config.num_epochs // config.num_records,
+            observe=parameters, every=every,
         )  # fmt: skip
         rows.append(seen(transformer_logits(problem), problem.examples, test, found.observed))
-    return {"epoch": found.step, **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)}
+    return {
+        "epoch": every * jnp.arange(1, config.num_records + 1),
+        **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows),
+    }
 
 
 def times(arrays, i):
