@@ -96,7 +96,7 @@ DIMENSIONS = {
     "imbalance": ("dynamics", "chain"),
     "num_diverged": ("dynamics",),
     "squared_distance": ("dynamics", "whose", "chain", "other_chain"),
-    "peak": ("noise", "chain", "mode"),
+    "peak": ("noise", "noise_chain", "mode"),
     "noise_window": ("noise", "mode", "window"),
     "noise_window_strength": ("mode", "window"),
     "descent_strength": ("rate", "record", "mode"),
