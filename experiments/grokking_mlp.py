@@ -4,9 +4,9 @@ The smallest network of ordinary parts that groks: both residues are embedded in
 outputs, cross entropy on 40 % of the pairs, Adam with a penalty (weight decay in Adam's gradient, not decoupled) on
 epochs of minibatches. Three kinds of run from the same starts and the same minibatches:
 
-    GELU             memorises in some 1,500 steps, generalises ten to twenty-five times later
+    GELU             memorises in some 1,500 steps, generalises ten to thirty times later
     GELU, no decay   memorises as fast, and does not generalise
-    ReLU             as GELU, more slowly; some runs are not there by the end
+    ReLU             as GELU, later; a third of the runs are not there by the end
 
 What happens in between is read in the Fourier basis of the residues. Key frequencies: the fewest that hold 90 % of the
 power of the trained embedding, chosen once, at the end, from each network's own weights. Restricted loss: over all
@@ -20,10 +20,10 @@ these sizes: they are what trains on two cores in minutes.
 
 Source: Power et al. 2022 (arXiv 2201.02177), the phenomenon; Nanda et al. 2023 (2301.05217), restricted and excluded
 loss, on a transformer (`grokking_transformer`).
-Command: `sgdsde reproduce grokking_mlp`, about 6 minutes on two cores. One should see: 99 % of the
-training pairs near step 1,500 for all; 95 % of the test pairs near step 26,000 with GELU, at 14,000 to 60,000 or not by
-then with ReLU, never without decay; the excluded loss half-way up at a half of the time at which the test loss is
-half-way down; three to five frequencies with 90 % of the power.
+Command: `sgdsde reproduce grokking_mlp`, about 4 minutes on two cores. One should see: 99 % of the training pairs near
+step 1,500; 95 % of the test pairs between steps 14,000 and 48,000 with GELU (20 +- 2.4 times later, geometric mean),
+never without decay; the excluded loss half-way up at 0.53 +- 0.07 of the step at which the test loss is half-way down;
+three to five frequencies with 90 % of the power.
 """
 
 from dataclasses import dataclass
@@ -228,8 +228,8 @@ def checks(config, arrays):
         mean_and_error(np.log(gelu["generalised"] / gelu["memorised"])), np.log(5), "above", "grokking",
     )  # fmt: skip
     add(
-        "GELU: log of the time at which the excluded loss rises, over that at which the test loss falls",
-        mean_and_error(np.log(gelu["excluded loss"] / gelu["test loss"])), 0, "below", waves,
+        "GELU: step at which the excluded loss rises, over that at which the test loss falls",
+        mean_and_error(gelu["excluded loss"] / gelu["test loss"]), 1, "below", waves,
     )  # fmt: skip
     add("GELU: key frequencies", mean_and_error(arrays["num_frequencies"][0].astype(float)), 9, "below", waves)
     most = np.log(arrays["excluded_loss"][0, -1] / arrays["train_loss"][0, -1])
@@ -273,7 +273,7 @@ def draw_accuracies(panel, arrays):
         band(panel, arrays["step"], 100 * arrays["train_accuracy"][i], **look | {"linestyle": ":"})
     panel.plot([], [], color="grey", linestyle=":", label="train")
     panel.set(xscale="log", xlabel="step", ylabel="accuracy (%), median and quartiles", ylim=(-2, 104))
-    panel.legend(loc="upper left", bbox_to_anchor=(0, 0.92))
+    panel.legend(loc="center", bbox_to_anchor=(0.48, 0.5), fontsize=7)
 
 
 def draw_losses(panel, arrays):
