@@ -420,6 +420,7 @@ def plot(config, arrays):
     plot_half_times(panels[1, 0], config, arrays)
     plot_distances(panels[1, 1], arrays)
     plot_noise(panels[1, 2], config, arrays)
+    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     return figure
 
 
@@ -449,7 +450,6 @@ def plot_losses(panel, config, arrays):
     panel.set(
         yscale="log", ylim=(3, 6e3), xlabel="time (sum of learning rates)", ylabel="loss, mean and standard error"
     )
-    panel.legend(loc="lower left", fontsize=7)
 
 
 def plot_descent(panel, config, arrays):
@@ -486,7 +486,6 @@ def plot_half_times(panel, config, arrays):
     panel.set_xticks(places, [f"{s:g}" for s in config.singular_values])
     panel.set(xlabel="singular value of the mode", ylim=(-40, 200))
     panel.set_ylabel("half-learning time, % after the closed curve's\n(thick: standard error, thin: spread)")
-    panel.legend(fontsize=7, loc="lower left")
 
 
 def plot_distances(panel, arrays):
