@@ -68,8 +68,13 @@ def run(dynamics, key=0, **changes):
     )
 
 
-@pytest.mark.parametrize("average", [False, True])
-@pytest.mark.parametrize("every", [30, 200])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("every", "average"),
+    [(30, False), (200, True), pytest.param(30, True, marks=SLOW), pytest.param(200, False, marks=SLOW)],
+)
 def test_an_interrupted_run_goes_on_bit_for_bit(dynamics, tmp_path, monkeypatch, every, average):
     """Also where the signal comes between two records (every = 200 is more than a first stretch)."""
     sizes = {"every": every, "average": average}
