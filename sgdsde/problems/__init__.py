@@ -1,1 +1,1 @@
-"""Problems to study: landscapes and regressions."""
+"""Problems to study: landscapes, regressions and networks."""
