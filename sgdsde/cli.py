@@ -29,6 +29,7 @@ usage: sgdsde COMMAND ...
   reproduce NAME ... | --all     compute experiments as published, into results/NAME/
   list                           the experiments and what each one shows
   plot DIR | NAME                draw a figure again from its saved arrays
+  judge DIR | NAME               ask the checks of saved arrays again, and draw; for checks that have changed
   gallery                        write results/README.md from the verdicts
 
 `sgdsde COMMAND --help` shows the flags of a command, `sgdsde run FILE --help` those of an experiment.
@@ -131,17 +132,34 @@ def _reproduce(arguments: list[str]) -> int:
 
 
 def _plot(arguments: list[str]) -> int:
-    parser = _parser("plot", "Draw a figure again from its saved arrays; nothing is computed.")
+    experiment, folder = _saved("plot", "Draw a figure again from its saved arrays; nothing is computed.", arguments)
+    from sgdsde.experiment.runner import redraw
+
+    redraw(experiment, folder)
+    print(f"figure: {shown(folder / 'figure.pdf')}")
+    return PASSED
+
+
+def _judge(arguments: list[str]) -> int:
+    text = "Ask the checks of an experiment's saved arrays again and draw its figure; nothing is computed."
+    experiment, folder = _saved("judge", text, arguments)
+    from sgdsde.experiment.runner import judge_again
+
+    judge_again(experiment, folder)
+    return _show(folder)
+
+
+def _saved(command: str, text: str, arguments: list[str]) -> tuple[Any, Path]:
+    """The experiment and the folder of the saved result that a command is about."""
+    parser = _parser(command, text)
     parser.add_argument("result", metavar="DIR|NAME", help="a result folder, or an experiment whose result is meant")
     _add_experiments_flag(parser)
     given = _parse(parser, arguments)
     folder = _result_folder(given.result, given.experiments)
-    from sgdsde.experiment import results, runner
+    from sgdsde.experiment import results
 
     file = folders.experiment_of(folder, results.verified(folder)["experiment"], given.experiments)
-    runner.redraw(_load(str(file), given.experiments), folder)
-    print(f"figure: {shown(folder / 'figure.pdf')}")
-    return PASSED
+    return _load(str(file), given.experiments), folder
 
 
 def _list(arguments: list[str]) -> int:
@@ -185,6 +203,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "reproduce": _reproduce,
     "list": _list,
     "plot": _plot,
+    "judge": _judge,
     "gallery": _gallery,
 }
 

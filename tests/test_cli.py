@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from sgdsde.cli import main
+from sgdsde.experiment import results
 
 ROOT = Path(__file__).parents[1]
 TOY = ROOT / "tests" / "experiment" / "toy.py"
@@ -202,6 +203,28 @@ def test_plot_by_name_and_by_folder(project, capsys):
     (folder / "data.nc").write_bytes(b"damaged")
     assert main(["plot", "toy"]) == 2
     assert "data.nc is damaged" in " ".join(capsys.readouterr().err.split())
+
+
+def test_judge_asks_the_checks_of_today_of_saved_arrays(project, capsys):
+    assert main(["run", "toy"]) == 0
+    folder = one(project / "runs" / "toy")
+    data, record = (folder / "data.nc").read_bytes(), results.verified(folder)
+    file = project / "experiments" / "toy.py"
+    file.write_text(file.read_text().replace("config.mean + config.is_shifted", "config.mean + 1"))
+    assert main(["plot", "toy"]) == 0
+    assert results.read_verdict(folder)["passed"] is True
+    capsys.readouterr()
+    assert main(["judge", "toy"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+    judged = results.verified(folder)
+    assert results.read_verdict(folder)["passed"] is False
+    assert (folder / "data.nc").read_bytes() == data
+    assert judged["source"] == record["source"] != judged["judged"]["source"]
+    assert {"time", "commit", "dirty", "source"} == judged["judged"].keys()
+    assert main(["run", "toy", "--smoke"]) == 0
+    small = max((project / "runs" / "toy").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert main(["judge", str(small)]) == 0
+    assert results.read_verdict(small)["passed"] is None
 
 
 def test_a_file_outside_experiments_keeps_its_runs_beside_it(project, capsys):

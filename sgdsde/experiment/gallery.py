@@ -64,8 +64,12 @@ def _read(page: Path) -> str | None:
     return page.read_text(encoding="utf-8") if page.is_file() else None
 
 
+def _commit(record: dict[str, Any]) -> str:
+    return (record["commit"] or "none")[:10] + (" with uncommitted changes" if record["dirty"] else "")
+
+
 def _section(name: str, folder: str, text: str, verdict: dict[str, Any], provenance: dict[str, Any]) -> str:
-    commit = (provenance["commit"] or "none")[:10] + (" with uncommitted changes" if provenance["dirty"] else "")
+    commit = _commit(provenance) + (f", judged at {_commit(provenance['judged'])}" if "judged" in provenance else "")
     lines = [
         f"## {name}",
         "",

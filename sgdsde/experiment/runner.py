@@ -290,16 +290,41 @@ def redraw(experiment: Experiment, folder: Path, say: Callable[[str], None] = pr
     Raises:
         ExperimentError: the folder is damaged, holds no arrays, or its config no longer fits the experiment file.
     """
+    _again(experiment, folder, say, judged=False)
+
+
+def judge_again(experiment: Experiment, folder: Path, say: Callable[[str], None] = print) -> None:
+    """Ask today's checks of the saved arrays of a result folder, and draw its figure; the provenance says when and by
+    which code ("judged") beside what computed the arrays.
+
+    Raises:
+        ExperimentError: as `redraw`.
+    """
+    _again(experiment, folder, say, judged=True)
+
+
+def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, judged: bool) -> None:
     result = results.load_result(folder)
     check_names(result.config, experiment.config_class)
-    if source_hash(experiment.file) != result.provenance["source"]:
-        say(f"note: the code has changed since {shown(folder)} was computed; its arrays are drawn as they are")
+    source = source_hash(experiment.file)
+    if source != result.provenance["source"]:
+        say(f"note: the code has changed since {shown(folder)} was computed; its arrays are taken as they are")
+    record = {"redrawn": provenance.now()}
     with working_folder(folder) as work:
         for file in folder.iterdir():
             shutil.copyfile(file, work / file.name)
         config = changed(experiment.config_class(), result.config)
+        if judged:
+            checks, smoke = _checked(experiment, config, result.arrays), result.provenance["smoke"]
+            results.write_summary(work / "summary.csv", result.arrays, checks, judged=not smoke)
+            results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
+            record["judged"] = {
+                "time": record["redrawn"],
+                **provenance.commit(experiment.file.parent),
+                "source": source,
+            }
         style.save(_drawn(experiment, config, result.arrays), work)
-        results.write_provenance(work, result.provenance | {"redrawn": provenance.now()}, seal=True)
+        results.write_provenance(work, result.provenance | record, seal=True)
         publish(work, folder)
 
 
