@@ -35,7 +35,8 @@ import numpy as np
 from jax.tree_util import Partial, tree_leaves
 
 from sgdsde import Check, deep_linear, loss, match, noise, observables, sgd, simulate, style
-from sgdsde.measurements import median_bandwidth, squared_mmd
+from sgdsde.measurements import first_crossing, median_bandwidth, squared_mmd
+from sgdsde.measurements import mean as mean_and_error
 from sgdsde.predictions import half_learning_time, mode_noise, mode_noise_peak, mode_strength, plateau_losses
 
 
@@ -167,12 +168,9 @@ def path_and_noise(problem, bases, params):
 def half_times(strength, time, targets):
     """When each mode first has half of its target, joined linearly, the run's end if never: (chain, mode) from
     (record, chain, mode)."""
-    above = strength >= targets[None, None, :] / 2
-    index = jnp.maximum(jnp.argmax(above, axis=0), 1)
-    at = lambda place: jnp.take_along_axis(strength, place[None], axis=0)[0]
-    low, high = at(index - 1), at(index)
-    share = (targets[None, :] / 2 - low) / jnp.where(high > low, high - low, 1)
-    return jnp.where(above.any(axis=0), time[index - 1] + share * (time[index] - time[index - 1]), time[-1])
+    level = jnp.broadcast_to(targets[None, :] / 2, strength.shape[1:])
+    found = first_crossing(time, strength, level)
+    return jnp.where(jnp.isnan(found), time[-1], found)
 
 
 def windows(values, centre):
@@ -341,11 +339,6 @@ def placed(reference, squares):
     values, vectors = np.linalg.eigh(-centred / 2)
     points = vectors * np.sqrt(np.maximum(values, 0))
     return points[: len(own)], points[len(own) :]
-
-
-def mean_and_error(chains):
-    """Over independent chains, on the first axis."""
-    return chains.mean(axis=0), chains.std(axis=0, ddof=1) / np.sqrt(len(chains))
 
 
 def checks(config, arrays):

@@ -35,15 +35,8 @@ import optax
 from jax.tree_util import Partial
 
 from sgdsde import Check, modular_addition, optimizer, simulate, style
-from sgdsde.measurements import first_crossing
-from sgdsde.observables import (
-    accuracy,
-    excluded_loss,
-    frequency_power,
-    key_frequencies,
-    restricted_loss,
-    weight_norm,
-)
+from sgdsde.measurements import first_crossing, fraction, halfway_crossing, mean
+from sgdsde.observables import circuit_progress, key_frequencies, shares_of_power
 from sgdsde.problems.modular_addition import cross_entropy, embedding_mlp_logits, embedding_weights
 
 KINDS = ("GELU", "GELU, no decay", "ReLU")
@@ -104,35 +97,15 @@ def parameters(params):
     return params
 
 
-def mean_cross_entropy(logits, examples, params):
-    return jnp.mean(jax.vmap(cross_entropy)(logits(params, examples["pairs"]), jnp.asarray(examples["sums"])))
-
-
 @jax.jit
-def seen(logits, train, test, recorded):
+def seen(problem, logits, test, recorded):
     """What is seen in params (record, run, ...), with each run's own key frequencies at the end."""
     last = jax.tree.map(lambda leaf: leaf[-1], recorded)
     frequencies = jax.vmap(Partial(key_frequencies, embedding_weights, 0.9))(last)
-
-    def one(params, frequencies):
-        return {
-            "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
-            "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
-            "train_loss": mean_cross_entropy(logits, train, params),
-            "test_loss": mean_cross_entropy(logits, test, params),
-            "restricted_loss": restricted_loss(logits, cross_entropy, frequencies, params),
-            "excluded_loss": excluded_loss(logits, cross_entropy, train, frequencies, params),
-            "norm": weight_norm(params),
-        }
-
+    one = lambda params, frequencies: circuit_progress(problem, logits, cross_entropy, test, frequencies, params)
     curves = jax.lax.map(lambda params: jax.vmap(one)(params, frequencies), recorded)
-    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": jax.vmap(relative_power)(last)}
-
-
-def relative_power(params):
-    """The share of each frequency 1, ..., p // 2 in the power of the embedding."""
-    power = frequency_power(embedding_weights, params).sum(axis=0)[1:]
-    return power / power.sum()
+    powers = jax.vmap(Partial(shares_of_power, embedding_weights))(last)
+    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": powers}
 
 
 def run(config, key):
@@ -144,21 +117,11 @@ def run(config, key):
             dynamics, problem.init, run_key, num_steps=config.num_steps, num_chains=config.num_chains,
             observe=parameters, every=every,
         )  # fmt: skip
-        rows.append(seen(embedding_mlp_logits(activation), problem.examples, test, found.observed))
+        rows.append(seen(problem, embedding_mlp_logits(activation), test, found.observed))
     return {
         "step": every * jnp.arange(1, config.num_records + 1),
         **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows),
     }
-
-
-def halfway(step, loss, extreme):
-    """When a loss is half-way, in its logarithm, from its extreme (np.argmin or np.argmax, over records) to its end:
-    (run,)."""
-    sign = 1 if extreme is np.argmin else -1
-    logs = sign * np.log(loss)
-    first = extreme(loss, axis=0)
-    after = np.where(np.arange(len(step))[:, None] >= first, logs, np.nan)
-    return np.asarray(first_crossing(step, after, (logs[first, np.arange(loss.shape[1])] + logs[-1]) / 2))
 
 
 def times(arrays, kind):
@@ -167,22 +130,10 @@ def times(arrays, kind):
     curve = lambda name: np.asarray(arrays[name][row], float)
     return {
         "memorised": np.asarray(first_crossing(step, curve("train_accuracy"), 0.99)),
-        "excluded loss": halfway(step, curve("excluded_loss"), np.argmin),
-        "test loss": halfway(step, curve("test_loss"), np.argmax),
+        "excluded loss": np.asarray(halfway_crossing(step, curve("excluded_loss"), rising=True)),
+        "test loss": np.asarray(halfway_crossing(step, curve("test_loss"), rising=False)),
         "generalised": np.asarray(first_crossing(step, curve("test_accuracy"), 0.95)),
     }
-
-
-def mean_and_error(values):
-    """Over the last axis, the runs."""
-    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
-
-
-def share(flags):
-    """(fraction of runs, its binomial standard error, from the fraction with one run more on either side)."""
-    size, fraction = np.size(flags), float(np.mean(flags))
-    smoothed = (fraction * size + 1) / (size + 2)
-    return fraction, float(np.sqrt(smoothed * (1 - smoothed) / size))
 
 
 def when_memorised(arrays, kind):
@@ -203,14 +154,14 @@ def checks(config, arrays):
     for i, kind in enumerate(KINDS):
         add(
             f"{kind}: train accuracy at the end",
-            mean_and_error(arrays["train_accuracy"][i, -1]),
+            mean(arrays["train_accuracy"][i, -1]),
             0.99,
             "above",
             memorises,
         )
         add(
             f"{kind}: test accuracy once 99 % are memorised",
-            mean_and_error(when_memorised(arrays, kind)),
+            mean(when_memorised(arrays, kind)),
             0.5,
             "below",
             memorises,
@@ -218,30 +169,30 @@ def checks(config, arrays):
     gelu = times(arrays, "GELU")
     add(
         "GELU: test accuracy at the end",
-        mean_and_error(arrays["test_accuracy"][0, -1]),
+        mean(arrays["test_accuracy"][0, -1]),
         0.95,
         "above",
         "it generalises",
     )
     add(
         "GELU: log of the delay, 95 % of the test pairs over 99 % of the training pairs",
-        mean_and_error(np.log(gelu["generalised"] / gelu["memorised"])), np.log(5), "above", "grokking",
+        mean(np.log(gelu["generalised"] / gelu["memorised"])), np.log(5), "above", "grokking",
     )  # fmt: skip
     add(
         "GELU: step at which the excluded loss rises, over that at which the test loss falls",
-        mean_and_error(gelu["excluded loss"] / gelu["test loss"]), 1, "below", waves,
+        mean(gelu["excluded loss"] / gelu["test loss"]), 1, "below", waves,
     )  # fmt: skip
-    add("GELU: key frequencies", mean_and_error(arrays["num_frequencies"][0].astype(float)), 9, "below", waves)
+    add("GELU: key frequencies", mean(arrays["num_frequencies"][0].astype(float)), 9, "below", waves)
     most = np.log(arrays["excluded_loss"][0, -1] / arrays["train_loss"][0, -1])
     add(
         "GELU: log of the excluded loss over the train loss, at the end",
-        mean_and_error(most),
+        mean(most),
         np.log(10),
         "above",
         waves,
     )
     reached = np.isfinite(times(arrays, "GELU, no decay")["generalised"])
-    add("GELU, no decay: runs that generalise", share(reached), 0.5, "below", "weight decay is needed")
+    add("GELU, no decay: runs that generalise", fraction(reached), 0.5, "below", "weight decay is needed")
     return rows
 
 

@@ -51,7 +51,8 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from sgdsde import Check, euler_maruyama, gradient_variance, match, modular_addition, noise, sgd, simulate, style
-from sgdsde.measurements import first_crossing
+from sgdsde.measurements import first_crossing, fraction
+from sgdsde.measurements import mean as over_seeds
 from sgdsde.observables import (
     accuracy,
     all_of,
@@ -242,18 +243,6 @@ def paired(arrays, first, second):
         return mean, np.sqrt(spread / count), count
 
 
-def share(flags):
-    """(fraction of seeds, its binomial standard error, from the fraction with one seed more on either side)."""
-    size, fraction = np.size(flags), float(np.mean(flags))
-    smoothed = (fraction * size + 1) / (size + 2)
-    return fraction, float(np.sqrt(smoothed * (1 - smoothed) / size))
-
-
-def over_seeds(values):
-    """(mean, standard error) of (seeds,)."""
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
 def checks(config, arrays):
     sgd_row = KINDS.index("SGD")
     rows = []
@@ -279,7 +268,12 @@ def checks(config, arrays):
                 add(f"log time, fine anisotropic SDE over SGD, {cell}", found, 0.0, 0.2, "agree", "the matched SDE")
     grokked = np.isfinite(arrays["undecayed_test_time"][sgd_row])
     add(
-        "seeds of SGD that generalise without weight decay", share(grokked), 0.5, 0.0, "below", "weight decay is needed"
+        "seeds of SGD that generalise without weight decay",
+        fraction(grokked),
+        0.5,
+        0.0,
+        "below",
+        "weight decay is needed",
     )
     i, j = config.num_rates - 1, int(np.argmin(config.batch_sizes))
     cell = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
@@ -288,8 +282,8 @@ def checks(config, arrays):
         source = "no noise" if kind == "gradient descent" else "the same trace at every point, another shape"
         add(f"log time, {kind} over SGD, {cell}", (mean[i, j], error[i, j]), 0.0, 0.0, "above", source)
     lost = arrays["diverged_at"][i, j] >= 0
-    add(f"seeds of SGD that diverge, {cell}", share(lost[sgd_row]), 0.5, 0.0, "below", "bounded example gradients")
-    (one_step, one_error), (own, own_error) = share(lost[KINDS.index("anisotropic")]), share(lost[sgd_row])
+    add(f"seeds of SGD that diverge, {cell}", fraction(lost[sgd_row]), 0.5, 0.0, "below", "bounded example gradients")
+    (one_step, one_error), (own, own_error) = fraction(lost[KINDS.index("anisotropic")]), fraction(lost[sgd_row])
     add(f"seeds of the one-step anisotropic SDE that diverge, less SGD's, {cell}",
         (one_step - own, np.hypot(one_error, own_error)), 0.0, 0.0, "above", "Gaussian tails")  # fmt: skip
     index = arrays["index"][i, j, sgd_row] - arrays["null"][i, j, sgd_row]

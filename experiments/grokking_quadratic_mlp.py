@@ -30,6 +30,7 @@ import optax
 from jax.tree_util import Partial
 
 from sgdsde import Check, modular_addition, optimizer, simulate, style
+from sgdsde.measurements import mean as mean_and_error
 from sgdsde.observables import inverse_participation_ratio
 from sgdsde.problems.modular_addition import neuron_weights, quadratic_logits, squared_error
 
@@ -197,11 +198,6 @@ def median_ratio(config, arrays, percent, epoch):
     return ratios[..., min(np.searchsorted(epochs(config, percent), epoch), ratios.shape[-1] - 1)]
 
 
-def mean_and_error(values):
-    """Over the last axis, the runs."""
-    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
-
-
 def checks(config, arrays):
     found = checks_of_closed_form(config, arrays)
     percent, contrast = config.train_percents
@@ -234,7 +230,7 @@ def checks_of_closed_form(config, arrays):
     found, source = [], "Gromov 2023, weights in closed form"
     for i, width in enumerate(config.widths):
         (accuracy, loss), (accuracy_error, loss_error) = mean_and_error(
-            np.stack([arrays["analytic_accuracy"][i], arrays["analytic_loss"][i]])
+            np.stack([arrays["analytic_accuracy"][i], arrays["analytic_loss"][i]], axis=1)
         )
         label = f"closed form, {width} neurons"
         if width in (50, 500):
@@ -315,7 +311,7 @@ def draw_ratios(config, arrays, panel, percent):
 def draw_delays(config, arrays, panel):
     place = np.arange(len(config.weight_decays))
     for percent, marker, face in zip(config.train_percents, ("o", "s"), ("black", "white")):
-        mean, error = mean_and_error(delays(config, arrays, percent))
+        mean, error = mean_and_error(delays(config, arrays, percent).T)
         panel.errorbar(
             place, mean, error, marker=marker, color="black", markerfacecolor=face, linewidth=0.8, capsize=2,
             label=f"{percent} % of the pairs",

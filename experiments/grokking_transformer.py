@@ -31,15 +31,8 @@ import optax
 from jax.tree_util import Partial
 
 from sgdsde import Check, modular_addition, optimizer, simulate, style
-from sgdsde.measurements import first_crossing
-from sgdsde.observables import (
-    accuracy,
-    excluded_loss,
-    frequency_power,
-    key_frequencies,
-    restricted_loss,
-    weight_norm,
-)
+from sgdsde.measurements import first_crossing, halfway_crossing, mean
+from sgdsde.observables import circuit_progress, key_frequencies, shares_of_power
 from sgdsde.problems.modular_addition import cross_entropy, embedding_weights, transformer_logits
 
 
@@ -84,36 +77,15 @@ def parameters(params):
     return params
 
 
-def mean_cross_entropy(logits, examples, params):
-    return jnp.mean(jax.vmap(cross_entropy)(logits(params, examples["pairs"]), jnp.asarray(examples["sums"])))
-
-
 @jax.jit
-def seen(logits, train, test, recorded):
+def seen(problem, logits, test, recorded):
     """What is seen in params (record, run, ...), with each run's own key frequencies at the end."""
     last = jax.tree.map(lambda leaf: leaf[-1], recorded)
     frequencies = jax.vmap(Partial(key_frequencies, embedding_weights, 0.9))(last)
-
-    def one(params_and_frequencies):
-        params, frequencies = params_and_frequencies
-        return {
-            "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
-            "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
-            "train_loss": mean_cross_entropy(logits, train, params),
-            "test_loss": mean_cross_entropy(logits, test, params),
-            "restricted_loss": restricted_loss(logits, cross_entropy, frequencies, params),
-            "excluded_loss": excluded_loss(logits, cross_entropy, train, frequencies, params),
-            "norm": weight_norm(params),
-        }
-
-    curves = jax.lax.map(lambda params: jax.lax.map(one, (params, frequencies)), recorded)
-    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": jax.vmap(relative_power)(last)}
-
-
-def relative_power(params):
-    """The share of each frequency 1, ..., p // 2 in the power of the embedding."""
-    power = frequency_power(embedding_weights, params).sum(axis=0)[1:]
-    return power / power.sum()
+    one = lambda params, frequencies: circuit_progress(problem, logits, cross_entropy, test, frequencies, params)
+    curves = jax.lax.map(lambda params: jax.lax.map(lambda each: one(*each), (params, frequencies)), recorded)
+    powers = jax.vmap(Partial(shares_of_power, embedding_weights))(last)
+    return curves | {"num_frequencies": frequencies.sum(axis=1), "power": powers}
 
 
 def run(config, key):
@@ -130,7 +102,7 @@ def run(config, key):
             dynamics, problem.init, run_key, num_steps=config.num_epochs, num_chains=config.num_runs,
             observe=parameters, every=every,
         )  # fmt: skip
-        rows.append(seen(transformer_logits(problem), problem.examples, test, found.observed))
+        rows.append(seen(problem, transformer_logits(problem), test, found.observed))
     return {
         "epoch": every * jnp.arange(1, config.num_records + 1),
         **jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows),
@@ -143,25 +115,10 @@ def times(arrays, i):
     curve = lambda name: np.asarray(arrays[name][i], float)
     return {
         "memorised": np.asarray(first_crossing(epoch, curve("train_accuracy"), 0.99)),
-        "excluded loss": halfway(epoch, curve("excluded_loss"), np.argmin),
-        "test loss": halfway(epoch, curve("test_loss"), np.argmax),
+        "excluded loss": np.asarray(halfway_crossing(epoch, curve("excluded_loss"), rising=True)),
+        "test loss": np.asarray(halfway_crossing(epoch, curve("test_loss"), rising=False)),
         "generalised": np.asarray(first_crossing(epoch, curve("test_accuracy"), 0.95)),
     }
-
-
-def halfway(epoch, loss, extreme):
-    """When a loss is half-way, in its logarithm, from its extreme (np.argmin or np.argmax, over records) to its end:
-    (run,)."""
-    sign = 1 if extreme is np.argmin else -1
-    logs = sign * np.log(loss)
-    first = extreme(loss, axis=0)
-    after = np.where(np.arange(len(epoch))[:, None] >= first, logs, np.nan)
-    return np.asarray(first_crossing(epoch, after, (logs[first, np.arange(loss.shape[1])] + logs[-1]) / 2))
-
-
-def mean_and_error(values):
-    """Over the last axis, the runs."""
-    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
 
 
 def checks(config, arrays):
@@ -173,26 +130,26 @@ def checks(config, arrays):
     source = "Nanda et al. 2023"
     for i, decay in enumerate(config.weight_decays):
         train, test = arrays["train_accuracy"][i, -1], arrays["test_accuracy"][i, -1]
-        add(f"decay {decay:g}: train accuracy at the end", mean_and_error(train), 0.99, "above", source)
+        add(f"decay {decay:g}: train accuracy at the end", mean(train), 0.99, "above", source)
         if decay == 0:
             less = test - arrays["test_accuracy"][0, -1]
-            add("decay 0: test accuracy at the end, less that of the same start with decay", mean_and_error(less), 0,
+            add("decay 0: test accuracy at the end, less that of the same start with decay", mean(less), 0,
                 "below", "weight decay is needed")  # fmt: skip
             continue
         found, label = times(arrays, i), f"decay {decay:g}"
-        add(f"{label}: test accuracy at the end", mean_and_error(test), 0.95, "above", source)
-        add(f"{label}: epoch at which 99 % are memorised", mean_and_error(found["memorised"]), 2_000, "below", source)
-        add(f"{label}: epoch of 95 % test accuracy", mean_and_error(found["generalised"]), 20_000, "below", source)
+        add(f"{label}: test accuracy at the end", mean(test), 0.95, "above", source)
+        add(f"{label}: epoch at which 99 % are memorised", mean(found["memorised"]), 2_000, "below", source)
+        add(f"{label}: epoch of 95 % test accuracy", mean(found["generalised"]), 20_000, "below", source)
         delay = np.log(found["generalised"] / found["memorised"])
-        add(f"{label}: log of the delay, 95 % of the test pairs over 99 % of the training pairs", mean_and_error(delay),
+        add(f"{label}: log of the delay, 95 % of the test pairs over 99 % of the training pairs", mean(delay),
             np.log(4), "above", "grokking")  # fmt: skip
         first = found["excluded loss"] / found["test loss"]
         add(f"{label}: epoch at which the excluded loss rises, over that at which the test loss falls",
-            mean_and_error(first), 1, "below", "a circuit of few waves forms before it shows")  # fmt: skip
+            mean(first), 1, "below", "a circuit of few waves forms before it shows")  # fmt: skip
         count = arrays["num_frequencies"][i].astype(float)
-        add(f"{label}: frequencies with 90 % of the embedding's power", mean_and_error(count), 9, "below", source)
+        add(f"{label}: frequencies with 90 % of the embedding's power", mean(count), 9, "below", source)
         most = np.log(arrays["excluded_loss"][i, -1] / arrays["train_loss"][i, -1])
-        add(f"{label}: log of the excluded loss over the train loss, at the end", mean_and_error(most), np.log(10),
+        add(f"{label}: log of the excluded loss over the train loss, at the end", mean(most), np.log(10),
             "above", "key frequencies are all it works by")  # fmt: skip
     return rows
 

@@ -16,13 +16,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def imported(file: Path) -> Any:
+    """An experiment's file as a module."""
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[file.stem] = module
+    specification.loader.exec_module(module)
+    return module
+
+
 def first_run(file: Path) -> dict[str, Any]:
     import jax
 
-    specification = importlib.util.spec_from_file_location(file.stem, file)
-    experiment: Any = importlib.util.module_from_spec(specification)
-    sys.modules[file.stem] = experiment
-    specification.loader.exec_module(experiment)
+    experiment = imported(file)
     simulate, loops = experiment.simulate, []
 
     def timed(*arguments, **options):

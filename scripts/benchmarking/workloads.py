@@ -9,11 +9,8 @@ is one dynamics of an experiment, repeated over its seeds.
 
 import dataclasses
 import functools
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from scripts.benchmarking.first_run import ROOT, imported
 from sgdsde import Problem, euler_maruyama, loss, noise, regression, sgd
 
 __all__ = ["WORKS", "Landscape", "Seeds", "Training"]
@@ -228,11 +226,7 @@ def seeds_of(law: str, substeps: int = 1) -> Callable[[], Seeds]:
 
 @functools.cache
 def _deep_linear_modes() -> tuple[Any, Any, Problem]:
-    file = Path(__file__).resolve().parents[2] / "experiments" / "deep_linear_modes.py"
-    specification = importlib.util.spec_from_file_location(file.stem, file)
-    module: Any = importlib.util.module_from_spec(specification)
-    sys.modules[file.stem] = module
-    specification.loader.exec_module(module)
+    module = imported(ROOT / "experiments" / "deep_linear_modes.py")
     config = dataclasses.replace(module.Config(), start_strength=5.0)
     return module, config, module.network(config, jax.random.key(0))
 

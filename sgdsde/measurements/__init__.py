@@ -8,7 +8,7 @@ from sgdsde.measurements.convergence import (
     rhat,
     stationarity,
 )
-from sgdsde.measurements.crossings import first_crossing
+from sgdsde.measurements.crossings import first_crossing, halfway_crossing
 from sgdsde.measurements.discrepancies import energy_distance, median_bandwidth, squared_mmd
 from sgdsde.measurements.distances import (
     cdf_distance,
@@ -18,7 +18,7 @@ from sgdsde.measurements.distances import (
 )
 from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_fractions, fraction_below
 from sgdsde.measurements.local_learning import learning_coefficient
-from sgdsde.measurements.moments import covariance, mean, whitened_deviation
+from sgdsde.measurements.moments import covariance, fraction, mean, whitened_deviation
 from sgdsde.measurements.tail_reports import TailReport, tail_report
 from sgdsde.measurements.tails import (
     block_tail_index,
@@ -40,7 +40,9 @@ __all__ = [
     "effective_sample_size",
     "energy_distance",
     "first_crossing",
+    "fraction",
     "fraction_below",
+    "halfway_crossing",
     "learning_coefficient",
     "log_moment_tail_index",
     "mean",

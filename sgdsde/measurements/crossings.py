@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-__all__ = ["first_crossing"]
+__all__ = ["first_crossing", "halfway_crossing"]
 
 
 def first_crossing(times: ArrayLike, values: ArrayLike, level: ArrayLike) -> jax.Array:
@@ -34,3 +34,17 @@ def first_crossing(times: ArrayLike, values: ArrayLike, level: ArrayLike) -> jax
     inside = (place > 0) & jnp.isfinite(low) & (high > low)
     share = jnp.where(inside, (level - low) / jnp.where(inside, high - low, 1), 1).astype(times.dtype)
     return jnp.where(reached.any(axis=0), times[before] + share * (times[place] - times[before]), jnp.nan)
+
+
+def halfway_crossing(times: ArrayLike, losses: ArrayLike, *, rising: bool) -> jax.Array:
+    """When a loss is half-way, in its logarithm, from its least value to its end (rising) or from its largest.
+
+    times: (num_records,). losses: (num_records, ...), positive. Returns (...), the `first_crossing` of the geometric
+    mean of both after the extreme. Traceable. Raises ValueError as `first_crossing`.
+    """
+    logs = jnp.log(jnp.asarray(losses)) * (1 if rising else -1)
+    first = jnp.argmin(logs, axis=0)
+    lowest = jnp.take_along_axis(logs, first[None], axis=0)[0]
+    places = jnp.arange(logs.shape[0], dtype=first.dtype).reshape(-1, *(1,) * (logs.ndim - 1))
+    after = jnp.where(places >= first[None], logs, jnp.nan)
+    return first_crossing(times, after, (lowest + logs[-1]) / 2)

@@ -38,6 +38,22 @@ def mean(samples: ArrayLike, *, sample_axis: int | None = None) -> tuple[jax.Arr
     return _mean(values)
 
 
+def fraction(flags: ArrayLike) -> tuple[float, float]:
+    """Fraction of independent chains (num_chains,) that have a property, with its standard error.
+
+        f = k/N,    standard error = sqrt(q (1 - q)/N),  q = (k + 1)/(N + 2)
+
+    q is the fraction with one chain more on either side (Laplace's rule): where all chains agree that proves little,
+    and the error is not zero. Raises ValueError for another shape or no chain.
+    """
+    flags = np.asarray(flags)
+    if flags.ndim != 1 or flags.size == 0:
+        raise ValueError(f"flags: expected shape (num_chains,) with at least one chain, got {flags.shape}")
+    found, size = float(np.mean(flags)), flags.size
+    smoothed = (found * size + 1) / (size + 2)
+    return found, float(np.sqrt(smoothed * (1 - smoothed) / size))
+
+
 def covariance(samples: ArrayLike, *, center: ArrayLike | None = None) -> tuple[jax.Array, jax.Array]:
     """Covariance matrix of one sample, unbiased, with the standard error of every entry from independent chains.
 

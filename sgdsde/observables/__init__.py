@@ -6,12 +6,14 @@ strings and functions; `all_of` watches several at once.
 
 from sgdsde.observables.curvature import hessian_eigenvalues, hessian_extremes, hessian_trace, sharpness
 from sgdsde.observables.fourier import (
+    circuit_progress,
     excluded_loss,
     frequency_power,
     inverse_participation_ratio,
     key_frequencies,
     num_key_frequencies,
     restricted_loss,
+    shares_of_power,
 )
 from sgdsde.observables.losses import accuracy, mean_example_loss, weight_norm
 from sgdsde.observables.modes import balances, mode_noise, mode_strengths, singular_values
@@ -29,6 +31,7 @@ __all__ = [
     "accuracy",
     "all_of",
     "balances",
+    "circuit_progress",
     "excluded_loss",
     "frequency_power",
     "gradient_noise_scale",
@@ -49,6 +52,7 @@ __all__ = [
     "relevant_weight_share",
     "restricted_loss",
     "sampled_gradient_variance",
+    "shares_of_power",
     "sharpness",
     "singular_values",
     "two_batch_moments",

@@ -22,15 +22,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgdsde.observables.losses import accuracy, mean_example_loss, weight_norm
+from sgdsde.problem import Problem
 from sgdsde.problems.modular_pairs import all_pairs
 
 __all__ = [
+    "circuit_progress",
     "excluded_loss",
     "frequency_power",
     "inverse_participation_ratio",
     "key_frequencies",
     "num_key_frequencies",
     "restricted_loss",
+    "shares_of_power",
 ]
 
 
@@ -103,6 +107,30 @@ def excluded_loss(
     removed = _product(_projection(frequencies, table), table)
     pairs, sums = jnp.asarray(examples["pairs"]), jnp.asarray(examples["sums"])
     return jnp.mean(jax.vmap(example_loss)(full[pairs[:, 0], pairs[:, 1]] - removed[sums], sums))
+
+
+def circuit_progress(
+    problem: Problem, logits: Callable, example_loss: Callable, test: dict[str, Any], frequencies: Any, params: Any
+) -> dict[str, jax.Array]:
+    """What a network for modular addition gets right, and how far it works by the chosen frequencies: train and test
+    accuracy and mean loss, `restricted_loss`, `excluded_loss` on the training pairs, and the norm of the weights."""
+    train = problem.examples
+    return {
+        "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
+        "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
+        "train_loss": mean_example_loss(problem, train, params),
+        "test_loss": mean_example_loss(problem, test, params),
+        "restricted_loss": restricted_loss(logits, example_loss, frequencies, params),
+        "excluded_loss": excluded_loss(logits, example_loss, train, frequencies, params),
+        "norm": weight_norm(params),
+    }
+
+
+def shares_of_power(weights: Callable, params: Any) -> jax.Array:
+    """The share (p // 2,) of each frequency 1, ..., p // 2 in the power of weights(params), summed over all rows."""
+    power = frequency_power(weights, params)
+    power = jnp.sum(power.reshape(-1, power.shape[-1]), axis=0)[1:]
+    return power / jnp.sum(power)
 
 
 def _power(values, waves):

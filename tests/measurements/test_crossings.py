@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde.measurements import first_crossing
+from sgdsde.measurements import first_crossing, halfway_crossing
 
 
 def test_of_straight_lines_it_is_exact():
@@ -50,3 +50,11 @@ def test_it_traces_and_keeps_the_dtype():
 def test_other_shapes_are_refused(times, values, level, word):
     with pytest.raises(ValueError, match=word):
         first_crossing(times, values, level)
+
+
+def test_half_way_is_the_geometric_mean_of_the_extreme_and_the_end():
+    times = np.arange(6.0)
+    falls = np.exp(np.array([[1.0, 0.0], [3.0, 5.0], [1.0, 4.0], [0.0, 1.0], [-1.0, 0.0], [-1.0, -3.0]]))
+    np.testing.assert_allclose(halfway_crossing(times, falls, rising=False), [2.0, 3.0])
+    np.testing.assert_allclose(halfway_crossing(times, 1 / falls, rising=True), [2.0, 3.0])
+    np.testing.assert_allclose(halfway_crossing(times, np.exp(np.array([2.0, 1, 0, 0, 3, 4])), rising=True), 3 + 2 / 3)

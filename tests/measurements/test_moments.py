@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde.measurements import covariance, mean, whitened_deviation
+from sgdsde.measurements import covariance, fraction, mean, whitened_deviation
 
 LIMIT = 5.9  # false-alarm rate of one comparison: 4e-9
 
@@ -17,6 +17,14 @@ def autoregressive(seed, num_chains, num_samples, coefficient, factor):
     for noise in normals[1:]:
         samples.append(coefficient * samples[-1] + np.sqrt(1 - coefficient**2) * noise)
     return np.stack(samples, axis=1)
+
+
+def test_fraction_by_hand():
+    assert fraction(np.array([True, False, True, True])) == pytest.approx((0.75, np.sqrt((4 / 6) * (2 / 6) / 4)))
+    assert fraction(np.zeros(16, bool)) == pytest.approx((0.0, np.sqrt((1 / 18) * (17 / 18) / 16)))
+    for flags in (np.zeros((2, 2), bool), np.zeros(0, bool), np.array(True)):
+        with pytest.raises(ValueError, match="flags: expected shape"):
+            fraction(flags)
 
 
 def test_mean_by_hand():

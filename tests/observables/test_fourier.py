@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 
 from sgdsde.observables import (
+    accuracy,
+    circuit_progress,
     excluded_loss,
     frequency_power,
     inverse_participation_ratio,
     key_frequencies,
+    mean_example_loss,
     num_key_frequencies,
     observer,
     restricted_loss,
+    shares_of_power,
+    weight_norm,
 )
+from sgdsde.problems import modular_addition
 from sgdsde.problems.modular_addition import all_pairs, cross_entropy, split, squared_error
 
 KEY = jax.random.key(5)
@@ -179,3 +185,27 @@ def test_frequencies_are_a_mask():
     for wrong in (np.array([1, 2]), np.array([True, False]), np.arange(3)):
         with pytest.raises(ValueError, match="frequencies: expected a mask of 3 booleans for modulus 5"):
             restricted_loss(table_logits, cross_entropy, wrong, params)
+
+
+def test_shares_are_those_of_the_waves_without_the_constant():
+    weights = np.stack([3 * wave(7, 1), 1 * wave(7, 3), np.full(7, 5.0)])
+    np.testing.assert_allclose(shares_of_power(itself, weights), [0.9, 0, 0.1], atol=1e-14)
+
+
+def test_progress_is_each_of_its_parts():
+    problem, test = modular_addition.embedding_mlp(
+        KEY, modulus=7, num_embedding=3, num_hidden=4, activation=jax.nn.gelu, train_fraction=0.5, weight_decay=0.1
+    )
+    logits, params, chosen = modular_addition.embedding_mlp_logits(jax.nn.gelu), problem.init(KEY), np.arange(4) == 2
+    found = circuit_progress(problem, logits, cross_entropy, test, chosen, params)
+    train = problem.examples
+    expected = {
+        "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
+        "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
+        "train_loss": mean_example_loss(problem, train, params),
+        "test_loss": mean_example_loss(problem, test, params),
+        "restricted_loss": restricted_loss(logits, cross_entropy, chosen, params),
+        "excluded_loss": excluded_loss(logits, cross_entropy, train, chosen, params),
+        "norm": weight_norm(params),
+    }
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
