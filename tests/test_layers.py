@@ -41,8 +41,10 @@ FLOORS = {
     "simulation": 3,
     "comparison": 4,
     "experiment": 4,
-    "cli": 5,
-    "__main__": 5,
+    "sweeps": 5,
+    "commands": 6,
+    "cli": 6,
+    "__main__": 6,
 }
 # Single files that make up one room together.
 SHARED_ROOMS = {
@@ -61,6 +63,7 @@ SHARED_ROOMS = {
     "recording": "loop",
     "devices": "loop",
     "simulation": "loop",
+    "commands": "command",
     "cli": "command",
     "__main__": "command",
 }

@@ -1,0 +1,112 @@
+"""The commands that compute: `run` and `reproduce`."""
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from sgdsde.commands.parsing import (
+    BROKEN,
+    FAILED,
+    PASSED,
+    add_experiments_flag,
+    add_run_flags,
+    complain,
+    loaded,
+    new_parser,
+    parsed,
+    unwritten,
+)
+from sgdsde.experiment import folders
+from sgdsde.experiment.folders import ExperimentError
+
+
+def run(arguments: list[str]) -> int:
+    parser = new_parser("run", "Compute one experiment and save the result in runs/NAME/<hash>/.", add_help=False)
+    parser.add_argument("file", nargs="?", metavar="FILE", help="an experiment file, or the name of an experiment")
+    add_run_flags(parser)
+    parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
+    add_experiments_flag(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
+    given, rest = parser.parse_known_args(arguments)
+    if given.file is None and given.help:
+        print(parser.format_help() + "\n--FIELD VALUE: any field of the experiment's Config; `sgdsde run FILE --help`.")
+        return PASSED
+    if given.file is None or (arguments[0].startswith("--") and rest and not Path(given.file).exists()):
+        raise ExperimentError(
+            "Name the experiment first: sgdsde run FILE [--FIELD VALUE ...]. `sgdsde list` names all."
+        )
+    experiment = loaded(given.file, given.experiments)
+    from sgdsde.experiment.flags import parsed_config
+
+    if given.help:
+        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
+    config = parsed_config(experiment, rest, smoke=given.smoke, show_help=given.help)
+    home = folders.home(experiment.file, given.experiments)
+    folder = _computed(experiment, config, given, Path(given.output or home / "runs"), ["run", *arguments], home)
+    return show(folder)
+
+
+def reproduce(arguments: list[str]) -> int:
+    parser = new_parser("reproduce", "Compute experiments as published and save them in results/NAME/.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments, by name or file")
+    parser.add_argument("--all", action="store_true", help="every experiment")
+    add_run_flags(parser)
+    add_experiments_flag(parser)
+    given = parsed(parser, arguments)
+    if bool(given.names) == given.all:
+        raise ExperimentError("Name the experiments to reproduce, or say --all; `sgdsde list` names them.")
+    names = folders.experiment_files(folders.experiments_folder(given.experiments)) if given.all else given.names
+    files = {folders.experiment_file(name, given.experiments): None for name in names}
+    experiments = [loaded(str(file), given.experiments) for file in files]
+    flags = [f"--{flag}" for flag in ("smoke", "float64", "fresh") if getattr(given, flag)]
+    flags += ["--device", given.device] if given.device else []
+    status = PASSED
+    for experiment in experiments:
+        home = folders.home(experiment.file, given.experiments)
+        config = experiment.smoke if given.smoke else experiment.config_class()
+        published = home / "results" / experiment.name
+        command = ["reproduce", experiment.name, *flags]
+        folder = _computed(experiment, config, given, home / "runs", command, home, published)
+        if not given.smoke and folder != published:
+            from sgdsde.experiment.runner import publish_result
+
+            publish_result(folder, published)
+            folder = published
+        status = max(status, show(folder))
+    return status
+
+
+def _computed(
+    experiment: Any,
+    config: Any,
+    given: argparse.Namespace,
+    runs: Path,
+    arguments: list[str],
+    home: Path,
+    published: Path | None = None,
+) -> Path:
+    from sgdsde.experiment import provenance, runner
+    from sgdsde.experiment.device import choose_device
+
+    choose_device(float64=given.float64, device=given.device)
+    command = provenance.command_line(arguments, home)
+    size = {"smoke": given.smoke, "fresh": given.fresh}
+    try:
+        return runner.run_experiment(experiment, config, **size, runs=runs, command=command, published=published)
+    except runner.RunError as error:
+        if error.is_mistake:
+            raise ExperimentError(str(error)) from error
+        traceback.print_exception(error.__cause__)
+        sys.exit(complain(str(error), BROKEN))
+    except OSError as error:
+        sys.exit(complain(unwritten(error, runs), BROKEN))
+
+
+def show(folder: Path) -> int:
+    from sgdsde.experiment import report, results
+
+    report.print_result(folder)
+    verdict = results.read_verdict(folder)
+    return FAILED if verdict is not None and verdict["passed"] is False else PASSED
