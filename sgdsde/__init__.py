@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sgdsde.ensemble import Trajectory as Trajectory
     from sgdsde.experiment.check import Check as Check
     from sgdsde.interruption import Interrupted as Interrupted
+    from sgdsde.loading import load as load
     from sgdsde.problem import Problem as Problem
     from sgdsde.problem import example_gradients as example_gradients
     from sgdsde.problem import gradient as gradient
@@ -65,6 +66,7 @@ _HOMES = {
     "gradient_flow": "sgdsde.dynamics.flows",
     "gradient_variance": "sgdsde.problem",
     "implicit": "sgdsde.dynamics.langevin",
+    "load": "sgdsde.loading",
     "loss": "sgdsde.problem",
     "match": "sgdsde.dynamics.matching",
     "model_of": "sgdsde.problems.adapters",

@@ -13,6 +13,7 @@ from pathlib import Path
 from sgdsde.commands.computing import reproduce, run
 from sgdsde.commands.looking import gallery, judge, list_experiments, plot
 from sgdsde.commands.parsing import BROKEN, INTERRUPTED, MISTAKE, PASSED, complain, unwritten
+from sgdsde.commands.sweeping import compare, show, status, sweep
 from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
 
@@ -23,6 +24,10 @@ usage: sgdsde COMMAND ...
 
   run FILE [--FIELD VALUE ...]   compute one experiment, judge it, save and show the result (under runs/)
   reproduce NAME ... | --all     compute experiments as published, into results/NAME/
+  sweep FILE --over AXIS ...     compute an experiment over many values and seeds, under runs/
+  status DIR                     how far a sweep is
+  show DIR | NAME                the numbers of a sweep or a result, with verdicts
+  compare DIR DIR                two sweeps, value by value
   list                           the experiments and what each one shows
   plot DIR | NAME                draw a figure again from its saved arrays
   judge DIR | NAME               ask the checks of saved arrays again, and draw; for checks that have changed
@@ -36,6 +41,7 @@ examples:
   sgdsde list
   sgdsde run double_well_gibbs --smoke
   sgdsde run experiments/double_well_gibbs.py --learning_rate 0.02 --seed 3
+  sgdsde sweep flat_and_sharp --over learning_rate=0.01,0.02 batch_size=1:64:log2 --seeds 16 --dry-run
   sgdsde reproduce --all
 
 exit status: 0 done and passed; 1 a check failed; 2 a mistake in the command or the values; 3 the computation or the
@@ -82,6 +88,10 @@ def _version() -> str:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
+    "sweep": sweep,
+    "status": status,
+    "show": show,
+    "compare": compare,
     "reproduce": reproduce,
     "list": list_experiments,
     "plot": plot,

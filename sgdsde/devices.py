@@ -119,9 +119,9 @@ def agreed(number: int) -> int:
     return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int64(number)))
 
 
-def executable(function: Callable, arguments: tuple, *, donated: int, **static: Any) -> Callable:
+def executable(function: Callable, arguments: tuple, *, donated: int | tuple[()], **static: Any) -> Callable:
     """The function compiled for arguments like these, for any thread to call with `as_arrays(arguments)`. The argument
-    at the place `donated` may not be used afterwards: the result takes its memory.
+    at the place `donated`, unless that is (), may not be used afterwards: the result takes its memory.
 
     Compiled ahead, because a thread does not see the settings of the one that started it (`jax.enable_x64()` and the
     like), and because only the outermost function may choose the compiler's options: the width of vectors on a CPU.

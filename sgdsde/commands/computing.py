@@ -22,13 +22,18 @@ from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
 
 
-def run(arguments: list[str]) -> int:
+def run_parser() -> argparse.ArgumentParser:
     parser = new_parser("run", "Compute one experiment and save the result in runs/NAME/<hash>/.", add_help=False)
     parser.add_argument("file", nargs="?", metavar="FILE", help="an experiment file, or the name of an experiment")
     add_run_flags(parser)
     parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
     add_experiments_flag(parser)
     parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    parser = run_parser()
     given, rest = parser.parse_known_args(arguments)
     if given.file is None and given.help:
         print(parser.format_help() + "\n--FIELD VALUE: any field of the experiment's Config; `sgdsde run FILE --help`.")
@@ -42,19 +47,24 @@ def run(arguments: list[str]) -> int:
 
     if given.help:
         print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
-    config = parsed_config(experiment, rest, smoke=given.smoke, show_help=given.help)
+    default = experiment.smoke if given.smoke else experiment.config_class()
+    config = parsed_config(experiment, rest, command="run", default=default, show_help=given.help)
     home = folders.home(experiment.file, given.experiments)
     folder = _computed(experiment, config, given, Path(given.output or home / "runs"), ["run", *arguments], home)
-    return show(folder)
+    return show_result(folder)
 
 
-def reproduce(arguments: list[str]) -> int:
+def reproduce_parser() -> argparse.ArgumentParser:
     parser = new_parser("reproduce", "Compute experiments as published and save them in results/NAME/.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments, by name or file")
     parser.add_argument("--all", action="store_true", help="every experiment")
     add_run_flags(parser)
     add_experiments_flag(parser)
-    given = parsed(parser, arguments)
+    return parser
+
+
+def reproduce(arguments: list[str]) -> int:
+    given = parsed(reproduce_parser(), arguments)
     if bool(given.names) == given.all:
         raise ExperimentError("Name the experiments to reproduce, or say --all; `sgdsde list` names them.")
     names = folders.experiment_files(folders.experiments_folder(given.experiments)) if given.all else given.names
@@ -74,7 +84,7 @@ def reproduce(arguments: list[str]) -> int:
 
             publish_result(folder, published)
             folder = published
-        status = max(status, show(folder))
+        status = max(status, show_result(folder))
     return status
 
 
@@ -94,7 +104,9 @@ def _computed(
     command = provenance.command_line(arguments, home)
     size = {"smoke": given.smoke, "fresh": given.fresh}
     try:
-        return runner.run_experiment(experiment, config, **size, runs=runs, command=command, published=published)
+        return runner.run_experiment(
+            experiment, config, **size, runs=runs, command=command, published=published, swept=_stacked(experiment)
+        )
     except runner.RunError as error:
         if error.is_mistake:
             raise ExperimentError(str(error)) from error
@@ -104,7 +116,16 @@ def _computed(
         sys.exit(complain(unwritten(error, runs), BROKEN))
 
 
-def show(folder: Path) -> int:
+def _stacked(experiment: Any) -> Any:
+    """What computes an experiment that sweeps itself."""
+    if experiment.sweep is None:
+        return None
+    from sgdsde.sweeps.execution import stacked_arrays
+
+    return stacked_arrays
+
+
+def show_result(folder: Path) -> int:
     from sgdsde.experiment import report, results
 
     report.print_result(folder)

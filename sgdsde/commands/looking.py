@@ -1,19 +1,24 @@
 """The commands that look at what is there: `list`, `plot`, `judge`, `gallery`."""
 
+import argparse
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from sgdsde.commands.computing import show
+from sgdsde.commands.computing import show_result
 from sgdsde.commands.parsing import FAILED, PASSED, add_experiments_flag, loaded, new_parser, num_columns, parsed
 from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError, shown
 
 
-def list_experiments(arguments: list[str]) -> int:
+def list_parser() -> argparse.ArgumentParser:
     parser = new_parser("list", "The experiments and what each one shows.")
     add_experiments_flag(parser)
-    given = parsed(parser, arguments)
+    return parser
+
+
+def list_experiments(arguments: list[str]) -> int:
+    given = parsed(list_parser(), arguments)
     folder = folders.experiments_folder(given.experiments)
     files = folders.experiment_files(folder)
     if not files:
@@ -30,41 +35,67 @@ def list_experiments(arguments: list[str]) -> int:
 
 
 def plot(arguments: list[str]) -> int:
-    experiment, folder = _saved("plot", "Draw a figure again from its saved arrays; nothing is computed.", arguments)
-    from sgdsde.experiment.runner import redraw
+    given = parsed(plot_parser(), arguments)
+    folder = result_folder(given.result, given.experiments)
+    if (folder / "sweep.json").is_file():
+        from sgdsde.sweeps.folder import redraw_sweep
 
-    redraw(experiment, folder)
+        redraw_sweep(folder, given.values, given.at)
+    elif given.values or given.at:
+        raise ExperimentError("--values and --at choose from a sweep; the figure of a result is the experiment's own.")
+    else:
+        from sgdsde.experiment.runner import redraw
+
+        redraw(_experiment_of(folder, given.experiments), folder)
     print(f"figure: {shown(folder / 'figure.pdf')}")
     return PASSED
 
 
+def plot_parser() -> argparse.ArgumentParser:
+    parser = saved_parser("plot", "Draw a figure again from its saved arrays; nothing is computed.")
+    parser.add_argument("--values", nargs="+", metavar="NAME", help="of a sweep: which values to draw")
+    parser.add_argument("--at", nargs="+", default=[], metavar="FIELD=VALUE", help="of a sweep: fields to hold fixed")
+    return parser
+
+
 def judge(arguments: list[str]) -> int:
-    text = "Ask the checks of an experiment's saved arrays again and draw its figure; nothing is computed."
-    experiment, folder = _saved("judge", text, arguments)
+    given = parsed(judge_parser(), arguments)
+    folder = result_folder(given.result, given.experiments)
     from sgdsde.experiment.runner import judge_again
 
-    judge_again(experiment, folder)
-    return show(folder)
+    judge_again(_experiment_of(folder, given.experiments), folder)
+    return show_result(folder)
 
 
-def _saved(command: str, text: str, arguments: list[str]) -> tuple[Any, Path]:
-    """The experiment and the folder of the saved result that a command is about."""
+def judge_parser() -> argparse.ArgumentParser:
+    text = "Ask the checks of an experiment's saved arrays again and draw its figure; nothing is computed."
+    return saved_parser("judge", text)
+
+
+def saved_parser(command: str, text: str) -> argparse.ArgumentParser:
+    """Of a command that is about one saved result."""
     parser = new_parser(command, text)
     parser.add_argument("result", metavar="DIR|NAME", help="a result folder, or an experiment whose result is meant")
     add_experiments_flag(parser)
-    given = parsed(parser, arguments)
-    folder = result_folder(given.result, given.experiments)
+    return parser
+
+
+def _experiment_of(folder: Path, experiments: str | None) -> Any:
     from sgdsde.experiment import results
 
-    file = folders.experiment_of(folder, results.verified(folder)["experiment"], given.experiments)
-    return loaded(str(file), given.experiments), folder
+    file = folders.experiment_of(folder, results.verified(folder)["experiment"], experiments)
+    return loaded(str(file), experiments)
 
 
-def gallery(arguments: list[str]) -> int:
+def gallery_parser() -> argparse.ArgumentParser:
     parser = new_parser("gallery", "Write results/README.md from the verdicts under results/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is stale")
     add_experiments_flag(parser)
-    given = parsed(parser, arguments)
+    return parser
+
+
+def gallery(arguments: list[str]) -> int:
+    given = parsed(gallery_parser(), arguments)
     experiments = folders.experiments_folder(given.experiments)
     results_folder = experiments.parent / "results"
     from sgdsde.experiment import gallery
@@ -79,7 +110,7 @@ def gallery(arguments: list[str]) -> int:
 
 def result_folder(named: str, experiments: str | None) -> Path:
     """A result folder by its path, or by the experiment's name: the committed one, else the latest run."""
-    if (Path(named) / "provenance.json").is_file():
+    if any((Path(named) / file).is_file() for file in ("provenance.json", "sweep.json")):
         return Path(named).absolute()
     if Path(named).is_dir() or len(Path(named).parts) > 1:
         raise ExperimentError(f"{named} is not a result folder: it holds no provenance.json.")

@@ -21,7 +21,8 @@ KINDS = "float, int, bool, str, a Literal of strings or ints, or a tuple of floa
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What an experiment file defines; `SWEEP` is left to the sweeps."""
+    """What an experiment file defines. `sweep` is its SWEEP, None where it has none: the axes that `run` and
+    `reproduce` sweep, after which checks and plot get stacked arrays."""
 
     name: str
     file: Path
@@ -32,6 +33,7 @@ class Experiment:
     checks: Callable
     plot: Callable
     description: str
+    sweep: dict[str, Any] | None = None
 
 
 def load_experiment(file: Path) -> Experiment:
@@ -75,7 +77,18 @@ def load_experiment(file: Path) -> Experiment:
         checks=module.checks,
         plot=module.plot,
         description=description(file),
+        sweep=_checked_sweep(file, getattr(module, "SWEEP", None)),
     )
+
+
+def _checked_sweep(file: Path, sweep: Any) -> dict[str, Any] | None:
+    parts = {"over", "zip", "seeds"}
+    if sweep is not None and not (isinstance(sweep, dict) and sweep.keys() <= parts and sweep.get("over")):
+        raise ExperimentError(
+            f'{shown(file)}: SWEEP must be a dictionary like {{"over": {{"learning_rate": (0.1, 0.2)}}, "seeds": 4}}; '
+            f"it may hold {', '.join(sorted(parts))}."
+        )
+    return sweep
 
 
 def _import(file: Path) -> Any:
@@ -163,14 +176,19 @@ def normalised(config: Any, values: Mapping[str, Any] | None = None) -> Any:
     """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | dict(values or {})
     kinds = field_kinds(type(config))
-    converted = {name: _converted(name, kinds[name], value) for name, value in values.items()}
+    fitting = {name: converted(name, kinds[name], value) for name, value in values.items()}
     try:
-        return type(config)(**converted)
+        return type(config)(**fitting)
     except (TypeError, ValueError) as error:  # the file's own checks, in __post_init__
         raise ExperimentError(f"Config: {error}") from error
 
 
-def _converted(name: str, kind: Any, value: Any) -> Any:
+def converted(name: str, kind: Any, value: Any) -> Any:
+    """A value as the annotation of its field asks for it.
+
+    Raises:
+        ExperimentError: it does not fit; the field is named.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, tuple | list):
@@ -179,7 +197,7 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
             raise ExperimentError(f"{name}: expected {len(arguments)} values, got {len(value)}: {value!r}.")
         if not value:
             raise ExperimentError(f"{name}: expected at least one value, got none.")
-        return tuple(_converted(f"{name}[{index}]", arguments[0], entry) for index, entry in enumerate(value))
+        return tuple(converted(f"{name}[{index}]", arguments[0], entry) for index, entry in enumerate(value))
     if origin is typing.Literal:
         if value not in arguments:
             raise ExperimentError(f"{name}: got {value!r}. {nearest(str(value), map(str, arguments))}")

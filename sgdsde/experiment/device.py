@@ -35,3 +35,31 @@ def choose_device(*, float64: bool, device: str | None) -> None:
         with contextlib.suppress(OSError):  # a home that cannot be written: no cache, no harm
             cache.mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def join_hosts(where: str) -> None:
+    """Make this process one of several that share all their devices: `HOST:PORT,COUNT,PLACE` names the first one's
+    address, how many there are and which this is; an empty text leaves all that to the cluster's environment.
+
+    Raises:
+        ExperimentError: the text cannot be read, or the hosts do not find each other.
+    """
+    address, count, place = (None, None, None) if not where else _three(where)
+    settings: Any = jax.config
+    if settings.jax_platforms in (None, "", "cpu"):
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # without it CPUs of several hosts cannot talk
+    try:
+        jax.distributed.initialize(address, count, place)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExperimentError(
+            f"--distributed: {error}. Outside of a cluster that JAX knows, write --distributed HOST:PORT,COUNT,PLACE."
+        ) from error
+
+
+def _three(where: str) -> tuple[str, int, int]:
+    parts = where.split(",")
+    if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
+        raise ExperimentError(f"--distributed: expected HOST:PORT,COUNT,PLACE such as node0:9876,2,0, got {where!r}.")
+    if not int(parts[2]) < int(parts[1]):
+        raise ExperimentError(f"--distributed: PLACE counts from 0 to {int(parts[1]) - 1}, got {parts[2]}.")
+    return parts[0], int(parts[1]), int(parts[2])

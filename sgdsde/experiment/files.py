@@ -33,7 +33,24 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _fsync(path.parent)
+    fsync(path.parent)
+
+
+def create_text(path: Path, text: str) -> bool:
+    """Write a file atomically unless it is there; whether it was this call that made it."""
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    try:
+        with open(partial, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    fsync(path.parent)
+    return True
 
 
 @contextlib.contextmanager
@@ -58,8 +75,8 @@ def working_folder(target: Path) -> Iterator[Path]:
 def publish(work: Path, target: Path) -> None:
     """Put a finished working folder in the place of `target`, which may exist; never a mixture of both."""
     for file in sorted(work.iterdir()):
-        _fsync(file)
-    _fsync(work)
+        fsync(file)
+    fsync(work)
     with _lock(target.parent):
         _recover(target)
         old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
@@ -71,7 +88,7 @@ def publish(work: Path, target: Path) -> None:
             if old.exists():
                 os.rename(old, target)
             raise
-        _fsync(target.parent)
+        fsync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -140,7 +157,8 @@ def _is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

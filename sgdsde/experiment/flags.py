@@ -12,8 +12,10 @@ from sgdsde.experiment.config import RESERVED, Experiment, check_names, normalis
 from sgdsde.experiment.folders import ExperimentError, shown
 
 
-def parsed_config(experiment: Experiment, arguments: Sequence[str], *, smoke: bool, show_help: bool = False) -> Any:
-    """The Config with the fields given as `--field value ...`; the others are those of SMOKE or the defaults.
+def parsed_config(
+    experiment: Experiment, arguments: Sequence[str], *, command: str, default: Any, show_help: bool = False
+) -> Any:
+    """The Config with the fields given as `--field value ...`; the others are those of `default`.
 
     Raises:
         ExperimentError: a field that does not exist (the nearest one is named), or a value that does not fit.
@@ -27,16 +29,18 @@ def parsed_config(experiment: Experiment, arguments: Sequence[str], *, smoke: bo
         with contextlib.redirect_stderr(complaint):
             config = tyro.cli(
                 experiment.config_class,
-                prog=f"sgdsde run {shown(experiment.file)}",
+                prog=f"sgdsde {command} {shown(experiment.file)}",
                 description=experiment.description,
                 args=[*arguments, *(["--help"] if show_help else [])],
-                default=experiment.smoke if smoke else experiment.config_class(),
+                default=default,
                 use_underscores=True,
             )
     except SystemExit as leave:
         if not leave.code:
             raise
-        raise ExperimentError(f"{_unboxed(complaint.getvalue())} `sgdsde run FILE --help` shows the fields.") from None
+        raise ExperimentError(
+            f"{_unboxed(complaint.getvalue())} `sgdsde {command} FILE --help` shows the fields."
+        ) from None
     return normalised(config)
 
 

@@ -72,13 +72,13 @@ def verified(folder: Path) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         raise ExperimentError(f"{shown(folder)}: provenance.json holds no checksums; the folder is incomplete. {mend}")
     unsealed = provenance | {"checksums": {name: value for name, value in recorded.items() if name != file.name}}
-    sums = _checksums(folder) | {file.name: _sha256(_dumps(unsealed).encode())}
+    sums = _checksums(folder) | {file.name: _sha256(as_json(unsealed).encode())}
     for name in sorted(recorded.keys() | sums.keys()):
         if name not in sums:
             raise ExperimentError(f"{shown(folder)}: {name} is missing. {mend}")
         if name not in recorded:
             raise ExperimentError(f"{shown(folder)}: {name} does not belong there; move it away.")
-        if sums[name] != recorded[name] or (name == file.name and file.read_bytes() != _dumps(provenance).encode()):
+        if sums[name] != recorded[name] or (name == file.name and file.read_bytes() != as_json(provenance).encode()):
             raise ExperimentError(f"{shown(folder)}: {name} is damaged (its checksum differs). {mend}")
     if provenance.get("schema") != SCHEMA:
         raise ExperimentError(
@@ -93,9 +93,9 @@ def write_provenance(folder: Path, provenance: Mapping[str, Any], *, seal: bool)
     provenance.pop("checksums", None)
     if seal:
         sums = _checksums(folder)
-        sums["provenance.json"] = _sha256(_dumps(provenance | {"checksums": sums}).encode())
+        sums["provenance.json"] = _sha256(as_json(provenance | {"checksums": sums}).encode())
         provenance["checksums"] = sums
-    (folder / "provenance.json").write_bytes(_dumps(provenance).encode())
+    (folder / "provenance.json").write_bytes(as_json(provenance).encode())
 
 
 def write_arrays(
@@ -111,15 +111,23 @@ def write_arrays(
     """
     import xarray
 
-    dataset = xarray.Dataset(
-        {name: (dimensions[name], array) for name, array in arrays.items()}, attrs=dict(attributes)
-    )
-    encoding = {name: {"zlib": True, "complevel": 4} for name, array in arrays.items() if array.ndim}
+    named = {name: (dimensions[name], array) for name, array in arrays.items()}
+    write_dataset(file, xarray.Dataset(named, attrs=dict(attributes)))
+
+
+def write_dataset(file: Path, dataset: Any) -> None:
+    """Write an xarray Dataset as one compressed netCDF file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    compressed = {"zlib": True, "complevel": 4}
+    numbers = [name for name, array in dataset.variables.items() if array.ndim and array.dtype.kind in "biuf"]
     try:
-        dataset.to_netcdf(file, engine="netcdf4", encoding=encoding)
+        dataset.to_netcdf(file, engine="netcdf4", encoding=dict.fromkeys(numbers, compressed))
     except RuntimeError as error:  # the library's word for a write that failed
         file.unlink(missing_ok=True)
-        raise OSError(f"data.nc could not be written: {error}") from error
+        raise OSError(f"{file.name} could not be written: {error}") from error
 
 
 def named_dimensions(
@@ -182,8 +190,8 @@ def _statistics(array: np.ndarray) -> dict[str, Any]:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write strict JSON; a number that is not finite becomes the text "nan", "inf" or "-inf", which float() reads."""
-    file.write_bytes(_dumps(value).encode())
+    """Write `as_json`."""
+    file.write_bytes(as_json(value).encode())
 
 
 def read_json(file: Path) -> Any:
@@ -198,7 +206,8 @@ def read_json(file: Path) -> Any:
         raise ExperimentError(f"{shown(file)} is missing or damaged: {error}") from error
 
 
-def _dumps(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """Strict JSON; a number that is not finite becomes the text "nan", "inf" or "-inf", which float() reads."""
     return json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 

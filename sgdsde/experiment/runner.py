@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 import time
 import traceback
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from sgdsde import style
@@ -34,6 +36,11 @@ LARGEST_DATA = 1_000_000
 
 BEFORE = "run, before computing"
 WRITING = ("data", "summary", "figure")
+UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class RunError(Exception):
@@ -53,6 +60,7 @@ def run_experiment(
     runs: Path,
     command: str,
     published: Path | None = None,
+    swept: Callable[..., tuple] | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Compute one result folder, `runs/NAME/<hash>`, or find it there complete.
@@ -65,6 +73,8 @@ def run_experiment(
         runs: the folder `runs`.
         command: what is recorded as the command.
         published: another folder, `results/NAME`, in which the same result may already be.
+        swept: for a file with a SWEEP: (experiment, config, smoke, folder for unfinished work) to stacked arrays and
+            the names of their dimensions.
         say: receives each line of progress.
 
     Returns:
@@ -88,21 +98,7 @@ def run_experiment(
             say(f"{experiment.name}: already computed with this code and config, shown again; --fresh computes anew")
             return place
     say(f"{experiment.name}: {size}, {environment['dtype']}, {environment['platform']} -> {shown(target)}")
-    record = {
-        "schema": results.SCHEMA,
-        "experiment": experiment.name,
-        "status": "running",
-        "reason": None,
-        "command": command,
-        "smoke": smoke,
-        "seed": config.seed,
-        **provenance.commit(experiment.file.parent),
-        "source": source,
-        "hash": target.name,
-        "start": provenance.now(),
-        "end": None,
-        **environment,
-    }
+    record = opened_record(experiment, smoke=smoke, seed=config.seed, command=command, source=source, named=target.name)
     started = time.monotonic()
     provenance.reset_peak_memory()
     with working_folder(target) as work:
@@ -110,8 +106,9 @@ def run_experiment(
         results.write_provenance(work, record, seal=False)
         stage, failure, status, why = _Stage(), None, "done", None
         try:
-            with _checkpoints_beside(target, experiment.name, fresh, stage, say):
-                _fill(work, experiment, config, smoke, stage, say)
+            with _checkpoints_beside(target, experiment.name, fresh, stage, say) as beside:
+                compute = None if swept is None else functools.partial(swept, experiment, config, smoke, beside)
+                _fill(work, experiment, config, smoke, stage, say, compute)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             why = None if status == "interrupted" else f"{stage.name}: {reason(error, experiment.file)}"
@@ -132,8 +129,29 @@ def run_experiment(
     raise explained from failure
 
 
+def opened_record(
+    experiment: Experiment, *, smoke: bool, seed: int, command: str, source: str, named: str
+) -> dict[str, Any]:
+    """The provenance of a result that is being computed: code, command, versions, device. `named`: its folder."""
+    return {
+        "schema": results.SCHEMA,
+        "experiment": experiment.name,
+        "status": "running",
+        "reason": None,
+        "command": command,
+        "smoke": smoke,
+        "seed": seed,
+        **provenance.commit(experiment.file.parent),
+        "source": source,
+        "hash": named,
+        "start": provenance.now(),
+        "end": None,
+        **provenance.environment(),
+    }
+
+
 @contextlib.contextmanager
-def _checkpoints_beside(target: Path, name: str, fresh: bool, stage: "_Stage", say: Callable) -> Iterator[None]:
+def _checkpoints_beside(target: Path, name: str, fresh: bool, stage: "_Stage", say: Callable) -> Iterator[Path | None]:
     """Long simulations write what they have done beside the place of the result, under its hash; removed once the
     arrays are saved. One process at a time: a second one on the same result computes without."""
     folder = target.with_name(f".{target.name}.checkpoints")
@@ -141,7 +159,7 @@ def _checkpoints_beside(target: Path, name: str, fresh: bool, stage: "_Stage", s
     with locked(folder) as is_mine:
         if not is_mine:
             say(f"{name}: another process computes the same; its checkpoints are left to it")
-            yield
+            yield None
             return
         if fresh:
             for part in folder.iterdir():
@@ -150,7 +168,7 @@ def _checkpoints_beside(target: Path, name: str, fresh: bool, stage: "_Stage", s
             say(f"{name}: going on from the checkpoints of a run that did not end")
         try:
             with checkpoints(folder):
-                yield
+                yield folder
         finally:
             if stage.name not in ("run", "data") or not any(folder.iterdir()):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -176,20 +194,30 @@ class _Stage:
     name: str = BEFORE
 
 
-def _fill(work: Path, experiment: Experiment, config: Any, smoke: bool, stage: _Stage, say: Callable) -> None:
+def _fill(
+    work: Path,
+    experiment: Experiment,
+    config: Any,
+    smoke: bool,
+    stage: _Stage,
+    say: Callable,
+    swept: Callable[[], tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]] | None,
+) -> None:
     """Everything between an empty working folder and one that lacks only its final provenance."""
-    import jax
-
-    key = jax.random.key(config.seed)
-    _check_shapes(experiment, config, key, say)
-    stage.name = "run"
-    arrays = _on_host(experiment.run(config, key))
-    stage.name = "data"
-    dimensions = results.named_dimensions({name: array.shape for name, array in arrays.items()}, experiment.dimensions)
+    if swept is None:
+        _check_shapes(experiment, config, say)
+        stage.name = "run"
+        arrays = _on_host(experiment.run(config, jax.random.key(config.seed)))
+        stage.name = "data"
+        shapes = {name: array.shape for name, array in arrays.items()}
+        dimensions = results.named_dimensions(shapes, experiment.dimensions)
+    else:
+        arrays, dimensions = swept()
+        stage.name = "data"
     attributes = {"experiment": experiment.name, "title": experiment.description.split("\n")[0]}
     results.write_arrays(work / "data.nc", arrays, dimensions, attributes)
     stage.name = "checks"
-    checks = _checked(experiment, config, arrays)
+    checks = checked(experiment, config, arrays)
     stage.name = "summary"
     results.write_summary(work / "summary.csv", arrays, checks, judged=not smoke)
     results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
@@ -199,26 +227,28 @@ def _fill(work: Path, experiment: Experiment, config: Any, smoke: bool, stage: _
     style.save(drawn, work)
 
 
-def _check_shapes(experiment: Experiment, config: Any, key: Any, say: Callable) -> None:
+def _check_shapes(experiment: Experiment, config: Any, say: Callable) -> None:
     """Trace `run` without computing, so that a mistake in a value or a shape costs no compilation."""
-    import jax
+    try:
+        trace_run(experiment, config)
+    except UNTRACEABLE:
+        say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
 
-    untraceable = (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-        jax.errors.TracerIntegerConversionError,
-    )
+
+def trace_run(experiment: Experiment, config: Any) -> None:
+    """Trace `run` for a Config and check what it would return.
+
+    Raises:
+        ExperimentError: no dictionary of named arrays, or arrays that do not fit DIMENSIONS.
+        Exception: whatever `run` raises; one of UNTRACEABLE where it needs numbers that only a computation gives.
+    """
 
     def named(key: Any) -> dict[str, Any]:
         arrays = experiment.run(config, key)
         _check_named(arrays)
         return arrays
 
-    try:
-        shapes = jax.eval_shape(named, key)
-    except untraceable:
-        say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
-        return
+    shapes = jax.eval_shape(named, jax.random.key(config.seed))
     results.named_dimensions({name: array.shape for name, array in shapes.items()}, experiment.dimensions)
 
 
@@ -236,8 +266,6 @@ def _check_named(arrays: Any) -> None:
 
 def _on_host(arrays: Any) -> dict[str, np.ndarray]:
     """The arrays of `run` as NumPy arrays, once they are computed."""
-    import jax
-
     _check_named(arrays)
     host = {name: np.asarray(array) for name, array in jax.device_get(arrays).items()}
     for name, array in host.items():
@@ -249,7 +277,12 @@ def _on_host(arrays: Any) -> dict[str, np.ndarray]:
     return host
 
 
-def _checked(experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray]) -> list[Check]:
+def checked(experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray]) -> list[Check]:
+    """The checks of an experiment for some arrays.
+
+    Raises:
+        ExperimentError: not a list of checks, none, or two of one name.
+    """
     checks = experiment.checks(config, dict(arrays))
     if not isinstance(checks, list) or not checks or not all(isinstance(check, Check) for check in checks):
         raise ExperimentError("checks() must return a list of Check, at least one.")
@@ -315,7 +348,7 @@ def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, 
             shutil.copyfile(file, work / file.name)
         config = changed(experiment.config_class(), result.config)
         if judged:
-            checks, smoke = _checked(experiment, config, result.arrays), result.provenance["smoke"]
+            checks, smoke = checked(experiment, config, result.arrays), result.provenance["smoke"]
             results.write_summary(work / "summary.csv", result.arrays, checks, judged=not smoke)
             results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
             record["judged"] = {

@@ -24,6 +24,12 @@ from sgdsde.predictions.noise_densities import (
     minibatch_noise_density,
     stable_noise_density,
 )
+from sgdsde.predictions.noisy_quadratic import (
+    critical_batch_sizes,
+    noisy_quadratic_loss,
+    noisy_quadratic_moments,
+    steps_to_loss,
+)
 from sgdsde.predictions.regression import (
     critical_learning_rate,
     gaussian_critical_learning_rate,
@@ -50,6 +56,7 @@ __all__ = [
     "cauchy_density",
     "cauchy_mode",
     "cauchy_second_moment",
+    "critical_batch_sizes",
     "critical_learning_rate",
     "elliptical_stable_noise_density",
     "euler_covariance",
@@ -67,6 +74,8 @@ __all__ = [
     "mode_noise",
     "mode_noise_peak",
     "mode_strength",
+    "noisy_quadratic_loss",
+    "noisy_quadratic_moments",
     "partition_function",
     "plateau_losses",
     "regression_covariance",
@@ -79,6 +88,7 @@ __all__ = [
     "sgd_scale",
     "stable_noise_density",
     "stationary_density",
+    "steps_to_loss",
     "superposition_loss",
     "superposition_polygon",
     "symmetric_stable_density",

@@ -1,0 +1,38 @@
+"""Results read back: a result folder or a sweep's, as one labelled dataset."""
+
+import json
+from pathlib import Path
+
+import xarray
+
+from sgdsde.experiment import results
+from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.sweeps.folder import load_sweep
+
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> xarray.Dataset:
+    """The arrays of a result folder or of a finished sweep, with config and provenance, every byte verified.
+
+    A sweep has a dimension for each axis, then `seed`, then the arrays' own; `failed` is 1 where a run could not be
+    computed (its numbers are NaN), and `check_measured`, `check_predicted`, `check_standard_error`, `check_passed` tell
+    what the experiment's checks said of each run. `json.loads(dataset.attrs["config"])` is the Config, likewise
+    `"provenance"` (commit, versions, device, time).
+
+    Raises:
+        ExperimentError: no result, not finished, damaged (the file is named), or of another schema.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ExperimentError(f"{path}: there is no such folder.")
+    if (folder / "sweep.json").exists():
+        return load_sweep(folder)
+    record = results.verified(folder)
+    if not (folder / "data.nc").exists():
+        raise ExperimentError(f"{shown(folder)} holds no arrays: status {record['status']} ({record.get('reason')}).")
+    with xarray.open_dataset(folder / "data.nc", engine="netcdf4", decode_times=False) as dataset:
+        loaded = dataset.load()
+    return loaded.assign_attrs(
+        config=json.dumps(results.read_json(folder / "config.json")), provenance=json.dumps(record)
+    )

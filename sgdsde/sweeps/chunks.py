@@ -1,0 +1,143 @@
+"""Finished parts of a sweep on disk, and who works at which: so that nothing is lost and nothing done twice.
+
+A chunk is one netCDF file, `NUMBER-DIGEST.nc`, written under a hidden name, synchronised and renamed: it is wholly
+there or not there, and its name holds its checksum. Claims are locks on single bytes of one file, which vanish with
+their process, however it ends.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgdsde.experiment.files import fsync
+from sgdsde.experiment.results import write_arrays
+
+try:
+    import fcntl
+except ImportError:  # a system without locks: one process at a time
+    fcntl = None
+
+NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.nc")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a chunk's file holds.
+
+    arrays: named, with a leading axis of items.
+    failures: the reason of each item that could not be computed, by its place in the chunk.
+    attributes: texts: how long it took, on how many devices.
+    """
+
+    arrays: dict[str, np.ndarray]
+    failures: dict[int, str]
+    attributes: dict[str, str]
+
+
+def finished(folder: Path) -> dict[int, Path]:
+    """The files of the finished chunks, by number."""
+    named = ((NAME.fullmatch(entry), entry) for entry in (os.listdir(folder) if folder.is_dir() else ()))
+    return {int(match[1]): folder / entry for match, entry in named if match}
+
+
+def write_part(folder: Path, number: int, part: Part) -> Path:
+    """Write a chunk's file; either all of it is there afterwards or nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = folder / f".{number:06d}.partial-{secrets.token_hex(4)}"
+    own = {name: ("item", *(f"{name}_{axis}" for axis in range(array.ndim - 1))) for name, array in part.arrays.items()}
+    attributes = dict(part.attributes) | {"failures": json.dumps(part.failures)}
+    try:
+        write_arrays(partial, part.arrays, own, attributes)
+        fsync(partial)
+        place = folder / f"{number:06d}-{_digest(partial)}.nc"
+        os.replace(partial, place)
+    finally:
+        partial.unlink(missing_ok=True)
+    fsync(folder)
+    return place
+
+
+def read_part(file: Path) -> Part | None:
+    """A chunk's file read back; None if it is damaged: its bytes are not those that its name was made from."""
+    import xarray
+
+    if _digest(file) != NAME.fullmatch(file.name)[2]:
+        return None
+    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
+        arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
+        attributes = {str(name): str(value) for name, value in dataset.attrs.items()}
+    failures = {int(place): why for place, why in json.loads(attributes.pop("failures")).items()}
+    return Part(arrays, failures, attributes)
+
+
+def attributes_of(file: Path) -> dict[str, Any]:
+    """The texts of a chunk's file alone: how long it took, what failed."""
+    import xarray
+
+    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
+        return dict(dataset.attrs)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+class Claims:
+    """The chunks that this process works at: byte NUMBER of the file `lock` is locked."""
+
+    def __init__(self, descriptor: int | None):
+        self._descriptor = descriptor
+
+    def take(self, number: int) -> bool:
+        """Whether the chunk is now this process's; False if another one has it."""
+        if self._descriptor is None:
+            return True
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks: one process at a time, as the documentation says
+            return True
+        return True
+
+    def release(self, number: int) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, number)
+
+
+@contextlib.contextmanager
+def claims(folder: Path) -> Iterator[Claims]:
+    """The claims on the chunks of a folder. Open it once in a process: closing it releases all of them."""
+    if fcntl is None:
+        yield Claims(None)
+        return
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield Claims(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_worked_at(folder: Path, numbers: Mapping[int, Any] | range) -> list[int]:
+    """Those chunks that some other process works at now."""
+    with claims(folder) as mine:
+        busy = []
+        for number in numbers:
+            if mine.take(number):
+                mine.release(number)
+            else:
+                busy.append(number)
+        return busy

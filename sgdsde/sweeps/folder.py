@@ -1,0 +1,223 @@
+"""The folder of a sweep: begun with its plan, filled with chunks, and replaced as a whole by the finished result.
+
+sweep.json      what is swept: config, axes, seeds, groups and chunks
+chunks/         while it is computed: finished chunks, and the lock by which processes share the work
+group-000.nc    one file a group, in labelled dimensions
+summary.csv, figure.pdf, figure.png, provenance.json (with the checksum of every file)
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import xarray
+
+from sgdsde import style
+from sgdsde.devices import agreed
+from sgdsde.experiment import provenance, results
+from sgdsde.experiment.config import content_hash, source_hash
+from sgdsde.experiment.files import create_text, publish, working_folder
+from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.runner import is_complete, opened_record
+from sgdsde.sweeps.axes import parsed_assignments
+from sgdsde.sweeps.chunks import attributes_of, claims, finished
+from sgdsde.sweeps.dataset import combined, group_dataset
+from sgdsde.sweeps.figures import sweep_figure
+from sgdsde.sweeps.plan import Chunk, Group, Sweep
+from sgdsde.sweeps.planning import Plan, planned
+from sgdsde.sweeps.summary import write_summary_csv
+
+FINISHING = 10**7
+"""the lock's byte that stands for putting the result together"""
+
+
+def place_of(sweep: Sweep, runs: Path) -> Path:
+    """`runs/NAME/sweep-<hash>`: changed values or changed code are another sweep."""
+    environment = provenance.environment()
+    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
+    return (
+        runs
+        / sweep.experiment.name
+        / f"sweep-{content_hash(source_hash(sweep.experiment.file), **sweep.as_dict(), **kept)}"
+    )
+
+
+def begin(sweep: Sweep, folder: Path, *, size: int | None, fresh: bool, command: str) -> Plan | None:
+    """Make the folder with its plan, or find the plan of a process that began before; None if the sweep is complete.
+
+    fresh: compute everything again; a complete result stays until the new one takes its place.
+
+    Hosts of one program call it together, in a folder that all of them see.
+
+    Raises:
+        ExperimentError: values with which the experiment cannot run; with `fresh`, another process works there.
+    """
+    chunks = folder / "chunks"
+    if not (folder / "sweep.json").exists():
+        plan = planned(sweep, size)
+        if jax.process_index() == 0:
+            chunks.mkdir(parents=True, exist_ok=True)
+            create_text(folder / "sweep.json", results.as_json(_described(sweep, plan, folder.name, command)))
+    elif fresh:
+        if jax.process_index() == 0:
+            _forget_chunks(folder)
+    elif not chunks.is_dir():
+        if is_complete(folder, folder.name, print):
+            return None
+        chunks.mkdir(exist_ok=True)
+    agreed(0)  # the other hosts read what the first one wrote
+    return read_plan(folder)
+
+
+def _forget_chunks(folder: Path) -> None:
+    chunks = folder / "chunks"
+    chunks.mkdir(exist_ok=True)
+    with claims(chunks) as mine:
+        taken = [mine.take(number) for number in (*range(len(read_plan(folder).chunks)), FINISHING)]
+        if not all(taken):
+            raise ExperimentError(f"{shown(folder)}: another process computes this sweep; --fresh would undo its work.")
+        for file in finished(chunks).values():
+            file.unlink()
+
+
+def _described(sweep: Sweep, plan: Plan, identity: str, command: str) -> dict[str, Any]:
+    return {
+        "schema": results.SCHEMA,
+        "experiment": sweep.experiment.name,
+        "hash": identity,
+        "title": sweep.experiment.description.split("\n")[0],
+        "command": command,
+        "start": provenance.now(),
+        **sweep.as_dict(),
+        "groups": [{"static": dict(group.static), "where": group.where} for group in plan.groups],
+        "chunks": [[chunk.group, chunk.start, chunk.stop] for chunk in plan.chunks],
+        "num_bytes": plan.num_bytes,
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """`sweep.json` of a sweep's folder.
+
+    Raises:
+        ExperimentError: it is missing, damaged, or of another schema.
+    """
+    described = results.read_json(folder / "sweep.json")
+    if not isinstance(described, dict) or described.get("schema") != results.SCHEMA:
+        raise ExperimentError(
+            f"{shown(folder)}/sweep.json has not the schema {results.SCHEMA} of this version; compute it anew."
+        )
+    return described
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan in a sweep's folder; raises as `read_description`."""
+    described = read_description(folder)
+    groups = [
+        Group(number, group["static"], tuple(map(tuple, group["where"])))
+        for number, group in enumerate(described["groups"])
+    ]
+    chunks = [Chunk(number, *cut) for number, cut in enumerate(described["chunks"])]
+    return Plan(groups, chunks, described["num_bytes"])
+
+
+def whole_dataset(sweep: Sweep, plan: Plan, folder: Path) -> tuple[xarray.Dataset, list[xarray.Dataset]]:
+    """All finished chunks as one dataset, and as those of the groups; raises DamagedChunk as `group_dataset`."""
+    groups = [group_dataset(sweep, group, plan.chunks, folder / "chunks") for group in plan.groups]
+    return combined([axis.values for axis in sweep.axes], [group.where for group in plan.groups], groups), groups
+
+
+def finish(sweep: Sweep, plan: Plan, folder: Path, command: str) -> None:
+    """Put the result together from the chunks, and in their place: one process does, others wait for it.
+
+    Raises:
+        DamagedChunk: a chunk is damaged, and has been removed.
+        OSError: the result cannot be written; the chunks stay.
+    """
+    chunks = folder / "chunks"
+    with contextlib.suppress(FileNotFoundError), claims(chunks) as mine:
+        while not mine.take(FINISHING):
+            time.sleep(0.2)
+        if not chunks.is_dir():  # another process has finished meanwhile
+            return
+        whole, groups = whole_dataset(sweep, plan, folder)
+        record = _record(sweep, folder, command, chunks)
+        with working_folder(folder) as work:
+            shutil.copyfile(folder / "sweep.json", work / "sweep.json")
+            for group, dataset in zip(plan.groups, groups):
+                results.write_dataset(work / f"group-{group.number:03d}.nc", dataset)
+            whole.attrs |= described_attributes(read_description(folder), record)
+            write_summary_csv(work / "summary.csv", whole)
+            if len(whole.data_vars) > 1:  # beside `failed`
+                style.save(sweep_figure(whole), work)
+            results.write_provenance(work, record, seal=True)
+            publish(work, folder)
+
+
+def _record(sweep: Sweep, folder: Path, command: str, chunks: Path) -> dict[str, Any]:
+    """The provenance of the finished sweep; its wall time is that of all chunks together, whoever computed them."""
+    files = finished(chunks).values()
+    started = read_description(folder)["start"]
+    seconds = sum(float(attributes_of(file)["seconds"]) for file in files)
+    source = source_hash(sweep.experiment.file)
+    record = opened_record(
+        sweep.experiment, smoke=sweep.smoke, seed=sweep.config.seed, command=command, source=source, named=folder.name
+    )
+    ended = {"status": "done", "start": started, "end": provenance.now(), "wall_seconds": round(seconds, 2)}
+    return record | ended | provenance.peak_memory()
+
+
+def described_attributes(described: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    """What is said of a sweep in the attributes of its dataset, as texts."""
+    return {
+        "experiment": described["experiment"],
+        "title": described["title"],
+        "axes": json.dumps([list(axis) for axis in described["axes"]]),
+        "config": json.dumps(described["config"]),
+        "provenance": json.dumps(record),
+    }
+
+
+def load_sweep(folder: Path) -> xarray.Dataset:
+    """A finished sweep as one dataset, every byte of it verified.
+
+    Raises:
+        ExperimentError: it is not finished, damaged, or of another schema.
+    """
+    described = read_description(folder)
+    if not (folder / "provenance.json").exists():
+        done, total = len(finished(folder / "chunks")), len(described["chunks"])
+        raise ExperimentError(
+            f"{shown(folder)} is not finished: {done} of {total} chunks are done. The command goes on with the rest: "
+            f"{described['command']}"
+        )
+    record = results.verified(folder)
+    groups = []
+    for number in range(len(described["groups"])):
+        with xarray.open_dataset(folder / f"group-{number:03d}.nc", engine="netcdf4", decode_times=False) as dataset:
+            groups.append(dataset.load())
+    whole = combined(described["axes"], [group["where"] for group in described["groups"]], groups)
+    whole.attrs |= described_attributes(described, record)
+    return whole
+
+
+def redraw_sweep(folder: Path, values: Sequence[str] | None, at: Sequence[str]) -> None:
+    """Draw the figure of a finished sweep again; `values` and `at` ("field=value") choose what it shows.
+
+    Raises:
+        ExperimentError: as `load_sweep`; an unknown value or field.
+    """
+    dataset = load_sweep(folder)
+    drawn = sweep_figure(dataset, values=values, at=parsed_assignments(at))
+    record = results.verified(folder) | {"redrawn": provenance.now()}
+    with working_folder(folder) as work:
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, work / file.name)
+        style.save(drawn, work)
+        results.write_provenance(work, record, seal=True)
+        publish(work, folder)

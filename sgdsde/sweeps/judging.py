@@ -1,0 +1,70 @@
+"""What an experiment's own checks say of each point and seed of a sweep, as arrays."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from sgdsde.experiment.check import Check
+from sgdsde.experiment.config import changed, reason
+from sgdsde.experiment.runner import checked
+from sgdsde.sweeps.plan import Sweep
+
+NUMBER = re.compile(r"(?<![A-Za-z_\d.])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
+
+
+def judgements(
+    sweep: Sweep, items: list[tuple[tuple[int, ...], int]], arrays: Mapping[str, np.ndarray], skipped: Collection[int]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(`check_measured`, `check_predicted`, `check_standard_error`, `check_passed` by item and check; texts: the
+    checks' names, one a line, and the first exception that they raised). `check_passed` is -1 where nothing is judged:
+    at smoke size, and for an item that failed. The names are those of the first item; where they differ between items,
+    numbers in them are #."""
+    found: dict[int, list[Check]] = {}
+    texts: dict[str, str] = {}
+    for i, (place, seed) in enumerate(items):
+        if i in skipped:
+            continue
+        config = changed(sweep.config_at(place), {"seed": seed})
+        try:
+            found[i] = checked(sweep.experiment, config, {name: np.asarray(array[i]) for name, array in arrays.items()})
+        except Exception as error:  # the arrays are whole, whatever the checks make of them
+            texts.setdefault("check_failure", reason(error, sweep.experiment.file))
+    names = shared_names([[check.name for check in checks] for checks in found.values()])
+    texts["checks"] = "\n".join(names)
+    numbers = {f"check_{field}": np.full((len(items), len(names)), np.nan)
+               for field in ("measured", "predicted", "standard_error")}  # fmt: skip
+    passed = np.full((len(items), len(names)), -1, np.int8)
+    for i, checks in found.items():
+        if len(checks) != len(names):
+            texts.setdefault("check_failure", "the runs of one group have different numbers of checks")
+            continue
+        for j, check in enumerate(checks):
+            numbers["check_measured"][i, j] = check.measured
+            numbers["check_predicted"][i, j] = check.predicted
+            numbers["check_standard_error"][i, j] = check.standard_error
+            passed[i, j] = -1 if sweep.smoke else check.passed
+    return (numbers | {"check_passed": passed} if names else {}), texts
+
+
+def shared_names(names: list[list[str]]) -> list[str]:
+    """The names of the checks of all of these: as they are where all have the same, else without their numbers."""
+    first = names[0] if names else []
+    return first if all(each == first for each in names) else common_names(first)
+
+
+def common_names(names: list[str]) -> list[str]:
+    """The names with every number in them as #, so that they are the same for all points; numbered where equal."""
+    plain = [NUMBER.sub("#", name) for name in names]
+    counts, seen, found = Counter(plain), Counter(), []
+    for name in plain:
+        seen[name] += 1
+        found.append(f"{name} ({seen[name]})" if counts[name] > 1 else name)
+    return found
+
+
+def check_names_of(texts: Mapping[str, Any]) -> list[str]:
+    """The names in the texts of `judgements`."""
+    return [name for name in str(texts.get("checks", "")).split("\n") if name]

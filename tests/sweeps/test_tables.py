@@ -1,0 +1,86 @@
+"""What is printed of sweeps: every point, nothing dropped without a word."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sgdsde.experiment.folders import ExperimentError
+from sgdsde.sweeps.tables import print_comparison, print_sweep
+
+AXES = [{"learning_rate": [0.1, 0.2]}, {"noise": ["sgd", "levy"]}]
+
+
+def test_a_row_a_point_with_what_was_left_out_and_totals(dataset_of, capsys):
+    loss = np.array([[[1.0, 3.0], [2.0, np.nan]], [[np.nan, np.nan], [8.0, 8.0]]])
+    failed = np.zeros((2, 2, 2))
+    failed[1, 0, 1] = 1
+    passed = [[[1, 1], [1, 0]], [[0, -1], [-1, -1]]]
+    failures = [{"point": {"learning_rate": 0.2, "noise": "sgd"}, "seed": i, "reason": f"reason {i}"} for i in range(7)]
+    dataset = dataset_of(
+        AXES, {"loss": loss}, failed=failed, failures=json.dumps(failures), checks={"law": (3.0, 3.0, 0.1, passed)}
+    )
+    print_sweep(dataset)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "0.1 sgd 3 2 ± 1 0 0 2 of 2" in lines
+    assert "0.1 levy 3 2 (1/2) 1 0 1 of 2" in lines
+    assert "0.2 sgd 3 ± 0.1 (1/2) - 1 1 0 of 1" in lines  # one seed is left: the error that its check gave
+    assert "0.2 levy 3 8 0 0" in lines  # its checks were not judged
+    assert "toy: 4 points x 2 seeds; 2 diverged, 1 failed; 3 of 5 checks passed" in lines
+    assert "failed: learning_rate = 0.2, noise = sgd, seed 4: reason 4" in lines
+    assert "... and 2 more failed" in lines
+    assert not any("reason 5" in line for line in lines)
+
+
+def test_columns_that_do_not_fit_are_named(dataset_of, capsys):
+    arrays = {f"quite_a_long_name_of_value_{i}": np.ones((2, 2, 2)) for i in range(12)}
+    dataset = dataset_of(AXES, arrays)
+    print_sweep(dataset)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines()[:8])) <= 160
+    assert "more values, ask by name: `quite_a_long" in text
+    print_sweep(dataset, values=["quite_a_long_name_of_value_11"])
+    text = capsys.readouterr().out
+    assert "ask by name" not in text
+    assert "value_0" not in text
+    with pytest.raises(ExperimentError, match="Did you mean"):
+        print_sweep(dataset, values=["quite_a_long_name"])
+
+
+def test_many_points_are_cut_with_a_word(dataset_of, capsys):
+    rates = {"learning_rate": (1 + np.arange(300)) / 1000}
+    print_sweep(dataset_of([rates], {"loss": np.ones((300, 2))}))
+    assert "100 more points are in the summary" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arrays", [{}, {"loss": [np.nan, 1.0]}])
+def test_a_single_point_is_a_table_too(dataset_of, capsys, arrays):
+    print_sweep(dataset_of([], arrays))
+    assert f"toy: 1 point x 2 seeds; {len(arrays)} diverged, 0 failed" in capsys.readouterr().out
+
+
+def test_a_comparison_marks_what_differs_and_tells_what_is_alone(dataset_of, capsys):
+    first = dataset_of([{"learning_rate": [0.1, 0.2]}], {"loss": [[1.0, 3.0], [1.0, np.nan]]})
+    second = dataset_of(
+        [{"learning_rate": [0.1, 0.2, 0.3]}],
+        {"loss": [[21.0, 23.0], [1.0, np.nan], [0.0, 0.0]], "new": np.ones((3, 2))},
+    )
+    print_comparison(first, second)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "0.1 loss 2 ± 1 22 ± 1 20 14.1 differs" in lines
+    assert "0.2 loss 1 (1/2) 1 (1/2) 0 - equal" in lines
+    assert "0 points only in the first, 1 point only in the second" in lines
+    assert "only in the second: new" in lines
+    assert any(line.startswith("2 values compared: 1 differ") and "1 equal" in line for line in lines)
+
+
+def test_a_long_comparison_shows_what_differs(dataset_of, capsys):
+    rates = {"learning_rate": (1 + np.arange(300)) / 1000}
+    loss = np.ones((300, 2))
+    other = loss.copy()
+    other[7] = 2
+    print_comparison(dataset_of([rates], {"loss": loss}), dataset_of([rates], {"loss": other}))
+    text = capsys.readouterr().out
+    assert text.count("differs") == 1
+    assert "300 values compared: 1 differ" in text
+    assert "only those that differ or cannot be judged are shown" in text
