@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sgdsde.commands.completion import complete, print_script
 from sgdsde.commands.computing import reproduce, run
 from sgdsde.commands.looking import gallery, judge, list_experiments, plot
 from sgdsde.commands.parsing import BROKEN, INTERRUPTED, MISTAKE, PASSED, complain, unwritten
+from sgdsde.commands.searching import search
 from sgdsde.commands.sweeping import compare, show, status, sweep
 from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
@@ -25,6 +27,7 @@ usage: sgdsde COMMAND ...
   run FILE [--FIELD VALUE ...]   compute one experiment, judge it, save and show the result (under runs/)
   reproduce NAME ... | --all     compute experiments as published, into results/NAME/
   sweep FILE --over AXIS ...     compute an experiment over many values and seeds, under runs/
+  search FILE --over RANGE ...   the values at which a number is smallest or largest, under runs/
   status DIR                     how far a sweep is
   show DIR | NAME                the numbers of a sweep or a result, with verdicts
   compare DIR DIR                two sweeps, value by value
@@ -32,6 +35,7 @@ usage: sgdsde COMMAND ...
   plot DIR | NAME                draw a figure again from its saved arrays
   judge DIR | NAME               ask the checks of saved arrays again, and draw; for checks that have changed
   gallery                        write results/README.md from the verdicts
+  completion bash | zsh | fish   print what makes TAB complete commands, experiments and fields
 
 `sgdsde COMMAND --help` shows the flags of a command, `sgdsde run FILE --help` those of an experiment.
   --version                      print the version
@@ -89,6 +93,7 @@ def _version() -> str:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
     "sweep": sweep,
+    "search": search,
     "status": status,
     "show": show,
     "compare": compare,
@@ -97,4 +102,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plot": plot,
     "judge": judge,
     "gallery": gallery,
+    "completion": print_script,
+    "complete": complete,
 }

@@ -43,9 +43,10 @@ FLOORS = {
     "experiment": 4,
     "sweeps": 5,
     "loading": 5,
-    "commands": 6,
-    "cli": 6,
-    "__main__": 6,
+    "searches": 6,
+    "commands": 7,
+    "cli": 7,
+    "__main__": 7,
 }
 # Single files that make up one room together.
 SHARED_ROOMS = {

@@ -83,6 +83,10 @@ def saved_parser(command: str, text: str) -> argparse.ArgumentParser:
 def _experiment_of(folder: Path, experiments: str | None) -> Any:
     from sgdsde.experiment import results
 
+    if not (folder / "data.nc").is_file():
+        raise ExperimentError(
+            f"{shown(folder)} holds no arrays of an experiment; `sgdsde show DIR` prints what it holds."
+        )
     file = folders.experiment_of(folder, results.verified(folder)["experiment"], experiments)
     return loaded(str(file), experiments)
 

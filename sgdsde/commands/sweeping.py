@@ -230,6 +230,11 @@ def show(arguments: list[str]) -> int:
     from sgdsde.commands.looking import result_folder
 
     folder = result_folder(given.result, given.experiments)
+    if (folder / "search.json").is_file():
+        from sgdsde.searches.result import print_search
+
+        print_search(folder)
+        return PASSED
     if not (folder / "sweep.json").is_file():
         from sgdsde.experiment import results
 

@@ -94,6 +94,10 @@ class Program:
         self.size = -(-size // self._shares) * self._shares
         self._compiled: Callable | None = None
 
+    def move_to(self, sweep: Sweep, group: Group) -> None:
+        """Another sweep's group, which differs in values of traced fields alone: nothing is compiled."""
+        self.sweep, self.group = sweep, group
+
     def __call__(self, items: Items) -> tuple[dict[str, np.ndarray], dict[int, str]]:
         """Named arrays with a leading axis of items, and the reasons of those that could not be computed (whose
         entries are zero); no arrays where that is all of them."""

@@ -64,7 +64,7 @@ def compute_missing(
             try:
                 if program is None or program.group.number != chunk.group:
                     size = max(len(each) for each in chunks if each.group == chunk.group)
-                    program = Program(sweep, groups[chunk.group], size, _in_background)
+                    program = Program(sweep, groups[chunk.group], size, in_background)
                 bar.set_postfix_str(_shown(program.group), refresh=True)
                 part = _computed(program, chunk)
                 if jax.process_index() == 0:
@@ -108,7 +108,7 @@ def _choice(wanted: list[Chunk], folder: Path, mine: Claims, stop: Stop, program
     return ELSEWHERE
 
 
-def _in_background(function: Callable[[], Any]) -> Any:
+def in_background(function: Callable[[], Any]) -> Any:
     """The result of a function that runs on a thread, so that this one hears signals meanwhile.
 
     What raises here, a second Ctrl-C or a scheduler's request to leave, ends the process: the computation cannot be

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_local_processes_share_the_work_and_leave_the_result_alone(toy):
 
 
 def test_a_cluster_gets_an_array_of_jobs_with_paths_and_numbers(toy, monkeypatch):
-    """Slurm's own part is submitit's; what it is asked for is recorded here, and the job is then run in this process."""
+    """Slurm's own part is submitit's: what it is asked for is recorded, and the job is then run in this process."""
     import submitit
 
     asked = {}
@@ -101,7 +102,7 @@ def test_a_job_refuses_changed_code(toy):
 
 
 def descendants(pid):
-    children = os.popen(f"pgrep -P {pid}").read().split()
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     return [int(each) for each in children] + [pid for child in children for pid in descendants(child)]
 
 
