@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from sgdsde.cli import main
+from sgdsde.cli import COMMANDS, main
 from sgdsde.experiment import results
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,10 @@ def one(folder):
     return path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["--version"], ["reproduce", "--help"], ["run", "--help"]])
+HELPS = [[name, "--help"] for name in COMMANDS if name != "complete"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["--version"], *HELPS], ids=" ".join)
 def test_what_names_no_experiment_loads_no_jax(project, arguments):
     program = (
         "import sys\nfrom sgdsde.cli import main\n"

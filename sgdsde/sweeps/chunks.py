@@ -11,7 +11,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def claims(folder: Path) -> Iterator[Claims]:
         os.close(descriptor)
 
 
-def is_worked_at(folder: Path, numbers: Mapping[int, Any] | range) -> list[int]:
+def is_worked_at(folder: Path, numbers: Sequence[int]) -> list[int]:
     """Those chunks that some other process works at now."""
     with claims(folder) as mine:
         busy = []
