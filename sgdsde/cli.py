@@ -45,7 +45,7 @@ examples:
   sgdsde list
   sgdsde run double_well_gibbs --smoke
   sgdsde run experiments/double_well_gibbs.py --learning_rate 0.02 --seed 3
-  sgdsde sweep flat_and_sharp --over learning_rate=0.01,0.02 batch_size=1:64:log2 --seeds 16 --dry-run
+  sgdsde sweep double_well_gibbs --over barrier=0.05,0.1,0.2 batch_size=4:16:log2 --seeds 8 --smoke
   sgdsde reproduce --all
 
 exit status: 0 done and passed; 1 a check failed; 2 a mistake in the command or the values; 3 the computation or the

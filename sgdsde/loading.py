@@ -6,6 +6,7 @@ from pathlib import Path
 import xarray
 
 from sgdsde.experiment import results
+from sgdsde.experiment.files import recover
 from sgdsde.experiment.folders import ExperimentError, shown
 from sgdsde.sweeps.folder import load_sweep
 
@@ -16,14 +17,16 @@ def load(path: str | Path) -> xarray.Dataset:
     """The arrays of a result folder or of a finished sweep, with config and provenance, every byte verified.
 
     A sweep has a dimension for each axis, then `seed`, then the arrays' own; `failed` is 1 where a run could not be
-    computed (its numbers are NaN), and `check_measured`, `check_predicted`, `check_standard_error`, `check_passed` tell
-    what the experiment's checks said of each run. `json.loads(dataset.attrs["config"])` is the Config, likewise
-    `"provenance"` (commit, versions, device, time).
+    computed (its numbers are NaN), and `check_measured`, `check_predicted`, `check_standard_error`, `check_tolerance`,
+    `check_expect` (0 "agree", 1 "differ", 2 "below", 3 "above") and `check_passed` tell what the experiment's checks
+    said of each run; the last two are -1 where nothing was judged. `json.loads(dataset.attrs["config"])` is the
+    Config, likewise `"provenance"` (commit, versions, device, time).
 
     Raises:
         ExperimentError: no result, not finished, damaged (the file is named), or of another schema.
     """
     folder = Path(path)
+    recover(folder)
     if not folder.is_dir():
         raise ExperimentError(f"{path}: there is no such folder.")
     if (folder / "sweep.json").exists():

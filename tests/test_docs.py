@@ -1,13 +1,20 @@
 """The pages under docs/: their Python runs, and what they say is printed is what is printed."""
 
 import re
+import shlex
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "your_own_model.md").read_text()
+from sgdsde import load, style
+from sgdsde.cli import main
+from sgdsde.sweeps import folder
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE = (DOCS / "your_own_model.md").read_text()
+SWEEPS = (DOCS / "sweeps.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 PRINTED = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
 SMALLER = {
@@ -50,6 +57,7 @@ def run_page(blocks, replacements, capsys):
     return names, rows(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_runs(ordinary_settings, capsys):
     names, printed = run_page(BLOCKS, SMALLER, capsys)
     assert [*printed, "Levy SDE"] == list(rows(PRINTED))
@@ -70,3 +78,35 @@ def test_the_page_prints_what_it_says(ordinary_settings, capsys):
         for value, error in ((0, 1), (2, 3)):
             limit = 5.9 * np.hypot(said[error], printed[name][error]) + 1e-3
             assert abs(said[value] - printed[name][value]) <= limit, name
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_sweeps_run(ordinary_settings, tmp_path, monkeypatch, capsys):
+    """At a few steps of a few chains, and without drawing; every command is that of the page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.setattr(folder, "sweep_figure", lambda dataset, **chosen: style.figure()[0])
+    experiment, _ = re.findall(r"```python\n(.*?)```", SWEEPS, re.DOTALL)
+    (tmp_path / "experiments").mkdir()
+    small = experiment.replace("num_steps: int = 400", "num_steps: int = 20").replace("= 200", "= 3")
+    (tmp_path / "experiments" / "parabola.py").write_text(small)
+    (tmp_path / "parabola.toml").write_text(re.search(r"```toml\n(.*?)```", SWEEPS, re.DOTALL)[1])
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", SWEEPS, re.DOTALL) for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines] + [["sweep", "parabola.toml"]]
+    ran = set()
+    for command in commands:
+        command = [{"400,800": "20,40"}.get(word, word) for word in command]
+        if command[0] in ("sweep", "search"):
+            fewer = {"--seeds": "2", "--trials": "4", "--num_steps": "20"}
+            command = [fewer.get(before, word) for before, word in zip(["", *command], command)]
+        found = sorted(map(str, tmp_path.glob("runs/parabola/sweep-*")))
+        instead = {
+            "runs/parabola/sweep-*": found[:1],
+            "runs/parabola/sweep-A": found[:1],
+            "runs/parabola/sweep-B": found[:1],
+        }
+        command = [each for word in command for each in instead.get(word, [word])]
+        assert main(command) == 0, (command, capsys.readouterr().err)
+        ran.add(command[0])
+    assert ran == {"sweep", "show", "plot", "compare", "status", "search"}
+    assert load(found[0]).sizes["seed"] == 2

@@ -17,7 +17,8 @@ SWEPT = """
 SWEEP = {"over": {"mean": (1.0, 2.0, 4.0), "num_draws": (1000, 2000)}, "seeds": 3}
 def checks(config, arrays):
     assert arrays["means"].shape[:3] == (len(arrays["mean"]), len(arrays["num_draws"]), len(arrays["seed"]))
-    return [Check("largest mean", arrays["means"].mean((1, 2, 3)).max(), arrays["mean"].max(), 0.02, 0.1, "agree", "all")]
+    largest = arrays["means"].mean((1, 2, 3)).max()
+    return [Check("largest mean", largest, arrays["mean"].max(), 0.02, 0.1, "agree", "all")]
 def plot(config, arrays):
     figure, axes = style.figure()
     axes.plot(arrays["mean"], arrays["means"].mean((1, 2, 3)))

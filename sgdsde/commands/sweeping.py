@@ -24,8 +24,8 @@ axes: FIELD=0.01,0.02,0.04   a list          FIELD=0:1:5         five equally sp
       FIELD=1:64:log2        doubling        FIELD=1e-3:1:7:log  seven values in equal ratios
 
 examples:
-  sgdsde sweep flat_and_sharp --over learning_rate=0.01,0.02,0.04 batch_size=1:64:log2 --seeds 16
-  sgdsde sweep flat_and_sharp --over batch_size=1:64:log2 --seeds 16 --dry-run
+  sgdsde sweep double_well_gibbs --over barrier=0.05,0.1,0.2 batch_size=4:16:log2 --seeds 8 --smoke
+  sgdsde sweep double_well_gibbs --over correlation=0:0.9:4 --zip learning_rate=0.05,0.1 batch_size=4,8 --dry-run
   sgdsde sweep my_loss.py --zip learning_rate=0.1,0.2,0.4 batch_size=8,16,32 --seeds 8 --num_steps 2000
   sgdsde sweep sweep.toml --launcher slurm --partition gpu --time 120 --gpus 1
 """
@@ -192,7 +192,7 @@ def _show(folder: Path) -> int:
 def status_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "status", "How far a sweep is: what is done, running, failed and why, and the time left.",
-        epilog="example:\n  sgdsde status runs/flat_and_sharp/sweep-0123456789ab",
+        epilog="example:\n  sgdsde status runs/double_well_gibbs/sweep-0123456789ab",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("folder", metavar="DIR", help="the folder of a sweep, or of a single result")
@@ -211,7 +211,7 @@ def show_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "show", "The numbers of a result or of a sweep as a table, with verdicts.",
         epilog="examples:\n  sgdsde show double_well_gibbs\n"
-        "  sgdsde show runs/flat_and_sharp/sweep-0123456789ab --values share_flat",
+        "  sgdsde show runs/double_well_gibbs/sweep-0123456789ab --values second_moment",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(

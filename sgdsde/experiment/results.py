@@ -2,9 +2,12 @@
 
 import csv
 import dataclasses
+import errno
 import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from sgdsde.experiment.files import recover
 from sgdsde.experiment.folders import ExperimentError, nearest, shown
 
 SCHEMA = 1
+SMALLEST_FREE = 100_000
+"""bytes free on a disk below which a failed write is put down to that"""
 SUMMARY_COLUMNS = (
     "kind", "name", "value", "minimum", "maximum", "num_values", "num_nonfinite",
     "standard_error", "predicted", "tolerance", "expect", "verdict", "source",
@@ -127,6 +132,8 @@ def write_dataset(file: Path, dataset: Any) -> None:
         dataset.to_netcdf(file, engine="netcdf4", encoding=dict.fromkeys(numbers, compressed))
     except RuntimeError as error:  # the library's word for a write that failed
         file.unlink(missing_ok=True)
+        if shutil.disk_usage(file.parent).free < dataset.nbytes + SMALLEST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
         raise OSError(f"{file.name} could not be written: {error}") from error
 
 

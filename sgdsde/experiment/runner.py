@@ -235,8 +235,8 @@ def _check_shapes(experiment: Experiment, config: Any, say: Callable) -> None:
         say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
 
 
-def trace_run(experiment: Experiment, config: Any) -> None:
-    """Trace `run` for a Config and check what it would return.
+def trace_run(experiment: Experiment, config: Any) -> tuple[Any, dict[str, Any]]:
+    """(`run` for a Config as a jaxpr, shapes of its arrays), once these are checked; nothing is computed.
 
     Raises:
         ExperimentError: no dictionary of named arrays, or arrays that do not fit DIMENSIONS.
@@ -248,8 +248,9 @@ def trace_run(experiment: Experiment, config: Any) -> None:
         _check_named(arrays)
         return arrays
 
-    shapes = jax.eval_shape(named, jax.random.key(config.seed))
+    traced, shapes = jax.make_jaxpr(named, return_shape=True)(jax.random.key(config.seed))
     results.named_dimensions({name: array.shape for name, array in shapes.items()}, experiment.dimensions)
+    return traced.jaxpr, shapes
 
 
 def _check_named(arrays: Any) -> None:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from sgdsde.experiment import provenance
 from sgdsde.experiment.config import Experiment, config_as_dict, content_hash, source_hash
 from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.runner import trace_run
 from sgdsde.interruption import Stop, stopping
 from sgdsde.searches.evaluation import Evaluator
 from sgdsde.searches.journal import Asked, Journal, Outcome, check_optuna, opened
@@ -24,7 +25,6 @@ from sgdsde.searches.result import Trial, best_of, is_published, publish_trials
 from sgdsde.searches.space import Space, end_points, values_of
 from sgdsde.sweeps.plan import Sweep, groups_of
 from sgdsde.sweeps.planning import planned
-from sgdsde.sweeps.program import footprint_of
 from sgdsde.sweeps.work import in_background
 
 PAUSE = 0.5
@@ -78,9 +78,8 @@ def search_of(
     )
     _check_configs(ends)
     planned(ends)
-    group = groups_of(ends)[0]
-    shapes = footprint_of(ends, group)[2]
-    objective = objective_of(experiment, ends.config_at(group.places[0]), shapes, name, is_maximised=is_maximised)
+    first = ends.config_at(groups_of(ends)[0].places[0])
+    objective = objective_of(experiment, first, trace_run(experiment, first)[1], name, is_maximised=is_maximised)
     return Search(experiment, config, space, objective, num_seeds, smoke)
 
 

@@ -9,8 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray
+from scipy import stats
 
+from sgdsde.experiment.check import STANDARD_ERRORS, Check
 from sgdsde.experiment.folders import ExperimentError, nearest
+from sgdsde.sweeps.judging import EXPECTATIONS
 
 MOST_ENTRIES = 16
 """An array with more entries than this is one value, their mean; a smaller one is a value for each entry."""
@@ -39,6 +42,12 @@ class SeedAverage:
         predicted: (...), a check's prediction averaged over the same seeds (over all where none is finite).
         num_diverged, num_failed: (...), seeds that are not finite but did not fail, and seeds that failed.
         num_judged, num_passed: (...), seeds whose check was judged, and of these those that passed.
+        verdict: (...), over all seeds of a point: that of a `Check` whose measured number is `value`, beside
+            `predicted`: "pass", "fail" or "underpowered". "fail" where a seed diverged, whatever the others say. None
+            for an array, where no seed was judged (smoke size, all failed), and where the seeds have different
+            tolerances or expectations. Its error is `own_error`, or `standard_error` times t_{n-1}/5.9 where that is
+            smaller or the seeds refute the checks' own: the error of few seeds is itself uncertain (the factor is 2
+            for 16 seeds, and so large for three that only the checks' own errors decide).
     """
 
     kind: Literal["array", "check"]
@@ -55,6 +64,7 @@ class SeedAverage:
     num_failed: np.ndarray
     num_judged: np.ndarray
     num_passed: np.ndarray
+    verdict: np.ndarray
 
     @property
     def key(self) -> tuple[str, str]:
@@ -187,6 +197,7 @@ def _checks(dataset: xarray.Dataset, places: list[str], failed: np.ndarray) -> l
 
     measured, predicted = entries("check_measured", np.nan), entries("check_predicted", np.nan)
     errors, passed = entries("check_standard_error", np.nan), entries("check_passed", -1.0)
+    tolerances, expected = entries("check_tolerance", np.nan), entries("check_expect", -1.0)
     names = dataset["check"].values if "check" in dataset.coords else range(measured.shape[-1])
     found = []
     for i, name in enumerate(map(str, names)):
@@ -196,17 +207,51 @@ def _checks(dataset: xarray.Dataset, places: list[str], failed: np.ndarray) -> l
         with np.errstate(divide="ignore", invalid="ignore"):
             own_error = np.sqrt(np.where(finite, own**2, 0).sum(axis=-1)) / finite.sum(axis=-1)
         theory = np.where(finite.any(axis=-1)[..., None] & ~finite, np.nan, predicted[..., i])
-        found.append(
-            dataclasses.replace(
-                average,
-                sample_errors=own,
-                own_error=np.asarray(own_error),
-                predicted=_mean_and_error(theory)[0],
-                num_judged=np.asarray(np.sum((passed[..., i] >= 0) & ~failed, axis=-1)),
-                num_passed=np.asarray(np.sum((passed[..., i] == 1) & ~failed, axis=-1)),
-            )
+        average = dataclasses.replace(
+            average,
+            sample_errors=own,
+            own_error=np.asarray(own_error),
+            predicted=_mean_and_error(theory)[0],
+            num_judged=np.asarray(np.sum((passed[..., i] >= 0) & ~failed, axis=-1)),
+            num_passed=np.asarray(np.sum((passed[..., i] == 1) & ~failed, axis=-1)),
         )
+        has_no_theory = np.any(finite & ~np.isfinite(predicted[..., i]), axis=-1)
+        is_lost = np.asarray((average.num_diverged > 0) | has_no_theory)
+        asked = np.where(failed, -1, expected[..., i])
+        found.append(dataclasses.replace(average, verdict=_verdicts(average, asked, tolerances[..., i], is_lost)))
     return found
+
+
+def _verdicts(average: SeedAverage, expected: np.ndarray, tolerances: np.ndarray, is_lost: np.ndarray) -> np.ndarray:
+    """The verdict of every point, as `SeedAverage` says; `is_lost` where a seed has a number that is not finite."""
+    verdicts, errors = np.full(average.value.shape, None, object), _trusted_errors(average)
+    measured = np.where(is_lost, np.nan, average.value)  # which fails, whatever is expected
+    for i in np.ndindex(average.value.shape):
+        asked = {(code, tolerance) for code, tolerance in zip(expected[i], tolerances[i]) if code >= 0}
+        if len(asked) == 1 or (asked and is_lost[i]):
+            code, tolerance = min(asked)
+            expect = EXPECTATIONS[int(code)]
+            pooled = Check(average.name, measured[i], average.predicted[i], errors[i], tolerance, expect, "seeds")
+            verdicts[i] = pooled.verdict
+    return verdicts
+
+
+def _trusted_errors(average: SeedAverage) -> np.ndarray:
+    """Standard errors of means, of which 5.9 are as certain as 5.9 of a normal law.
+
+    Over the seeds: `standard_error` times t_{n-1}/5.9, t_{n-1} the quantile of Student's law that is as rare. By the
+    checks' own errors s_i: `own_error`, unless the seeds refute them, sum_i (x_i - value)^2/s_i^2 beyond the quantile
+    of chi^2_{n-1} that is as rare. The smaller one.
+    """
+    rare = stats.norm.sf(STANDARD_ERRORS)
+    freedom = np.isfinite(average.samples).sum(axis=-1) - 1
+    factor = stats.t.isf(rare, np.maximum(freedom, 1)) / STANDARD_ERRORS
+    over_seeds = np.where(freedom > 0, average.standard_error * factor, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        spread = ((average.samples - average.value[..., None]) / average.sample_errors) ** 2
+    chi_squared = np.where(average.samples == average.value[..., None], 0.0, spread)
+    is_refuted = np.nansum(chi_squared, axis=-1) > stats.chi2.isf(rare, np.maximum(freedom, 1))
+    return np.asarray(np.fmin(np.where(is_refuted, np.nan, average.own_error), over_seeds))
 
 
 def _average(
@@ -232,6 +277,7 @@ def _average(
         num_failed=num_failed,
         num_judged=none,
         num_passed=none,
+        verdict=np.full(value.shape, None, object),
     )
 
 

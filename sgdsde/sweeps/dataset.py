@@ -14,7 +14,9 @@ from sgdsde.sweeps.chunks import finished, read_part
 from sgdsde.sweeps.judging import check_names_of, shared_names
 from sgdsde.sweeps.plan import Chunk, Group, Sweep
 
-CHECKS = ("check_measured", "check_predicted", "check_standard_error", "check_passed")
+CODES = ("check_passed", "check_expect")
+"""Integers of a few values, of which -1 says that nothing was judged."""
+CHECKS = ("check_measured", "check_predicted", "check_standard_error", "check_tolerance", *CODES)
 
 
 class DamagedChunk(ExperimentError):
@@ -44,7 +46,7 @@ def group_dataset(sweep: Sweep, group: Group, chunks: Sequence[Chunk], folder: P
     for name, like in next((part.arrays for _, part in parts if part.arrays), {}).items():
         empty = [np.zeros((len(chunk), *like.shape[1:]), like.dtype) for chunk, _ in parts]
         whole = np.concatenate([part.arrays.get(name, none) for (_, part), none in zip(parts, empty)])
-        arrays[name] = _with_gaps(whole, failed == 1) if failed.any() and name != "check_passed" else whole
+        arrays[name] = _with_gaps(name, whole, failed == 1) if failed.any() else whole
     texts = [part.attributes for _, part in parts if part.arrays]
     dataset = _labelled(sweep, group, arrays, failed, shared_names([check_names_of(each) for each in texts]))
     dataset.attrs["failures"] = json.dumps(failures, ensure_ascii=False)
@@ -69,10 +71,10 @@ def _first_check_failure(texts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {"check_failure": found[0]} if found else {}
 
 
-def _with_gaps(array: np.ndarray, is_failed: np.ndarray) -> np.ndarray:
-    if array.dtype.kind != "f":
+def _with_gaps(name: str, array: np.ndarray, is_failed: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f" and name not in CODES:
         array = array.astype(np.float64)
-    array[is_failed] = np.nan
+    array[is_failed] = -1 if name in CODES else np.nan
     return array
 
 
@@ -179,11 +181,13 @@ def _filled(name: str, num_leading: int, lengths: list[int], having: list[tuple]
         )
     own = np.max([variable.shape[num_leading:] for _, variable in having], axis=0, initial=0).astype(int)
     is_whole = len(having) == num_groups and all((variable.shape[num_leading:] == own).all() for _, variable in having)
-    dtype = np.result_type(*(variable.dtype for _, variable in having), *(() if is_whole else (np.float32,)))
+    widened = () if is_whole or name in CODES else (np.float32,)
+    dtype = np.result_type(*(variable.dtype for _, variable in having), *widened)
+    missing = -1 if name in CODES else np.nan if dtype.kind == "f" else 0
     num_seeds = having[0][1].shape[num_leading - 1]
-    whole = np.full((*lengths, num_seeds, *own), np.nan if dtype.kind == "f" else 0, dtype)
+    whole = np.full((*lengths, num_seeds, *own), missing, dtype)
     for where, variable in having:
-        block = np.full((*variable.shape[:num_leading], *own), np.nan if dtype.kind == "f" else 0, dtype)
+        block = np.full((*variable.shape[:num_leading], *own), missing, dtype)
         block[(..., *(slice(0, size) for size in variable.shape[num_leading:]))] = variable.values
         whole[np.ix_(*where, range(num_seeds))] = block
     return names, whole

@@ -38,7 +38,8 @@ def sweep_figure(
     two, heat maps (lines beside each other where one of them is categorical with up to 6 values, as kinds of noise
     are); three, such panels side by side, over a categorical axis if one of them is, else over the third. Further axes
     stand at their first value, and the title says so. Numbers are drawn in ascending order, on a logarithmic scale
-    where they are spaced so. Means over fewer seeds than all, and points without a value, are marked and counted.
+    where they are spaced so. Means over fewer seeds than all, and points without a value, are marked and counted;
+    a point where the verdict of a check over all seeds is "fail" has a red ring or frame.
 
     Args:
         dataset: of a sweep, as `sgdsde.load` returns it.
@@ -207,6 +208,10 @@ def _add_legend(drawn: Any, grid: np.ndarray, lines: Scale | None) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
+        names = [plain(text, 40) for text in lines.texts] if lines else []
+        entries = dict(sorted(entries.items(), key=lambda entry: entry[0] not in names))
         num_columns = max(1, int(drawn.get_figwidth() * 15 / (max(map(len, entries)) + 8)))
+        num_rows = -(-len(entries) // num_columns)
+        drawn.set_figheight(drawn.get_figheight() + 0.16 * max(0, num_rows - 3))  # more rows take it from the panels
         title = lines.label if lines else None
         drawn.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=num_columns, title=title)

@@ -21,7 +21,7 @@ from sgdsde import style
 from sgdsde.devices import agreed
 from sgdsde.experiment import provenance, results
 from sgdsde.experiment.config import content_hash, source_hash
-from sgdsde.experiment.files import create_text, publish, working_folder
+from sgdsde.experiment.files import create_text, publish, recover, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
 from sgdsde.experiment.runner import is_complete, opened_record
 from sgdsde.sweeps.axes import parsed_assignments
@@ -57,6 +57,7 @@ def begin(sweep: Sweep, folder: Path, *, size: int | None, fresh: bool, command:
     Raises:
         ExperimentError: values with which the experiment cannot run; with `fresh`, another process works there.
     """
+    recover(folder)  # a process that died while the result took its place has left it beside
     chunks = folder / "chunks"
     if not (folder / "sweep.json").exists():
         plan = planned(sweep, size)

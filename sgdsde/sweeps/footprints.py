@@ -19,16 +19,14 @@ PROBE = 13
 """items in the trace: an unusual number, by which what depends on items is told from what they share"""
 
 
-def footprint(vectorised: Callable, arguments: tuple) -> tuple[float, float, Any]:
-    """(bytes that all items share, bytes per item, shapes of the results of one item).
+def footprint(vectorised: Callable, arguments: tuple) -> tuple[float, float]:
+    """(bytes that all items share, bytes per item).
 
     vectorised: a function with a leading axis of items, traced at `arguments` for PROBE items.
     """
-    closed, shapes = jax.make_jaxpr(vectorised, return_shape=True)(*arguments)
-    of_items = _peak_bytes(closed.jaxpr, lambda shape: PROBE in shape)
-    shared = _peak_bytes(closed.jaxpr, lambda shape: PROBE not in shape)
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
-    return float(shared), max(1.0, of_items / PROBE), one
+    traced = jax.make_jaxpr(vectorised)(*arguments).jaxpr
+    of_items = peak_bytes(traced, lambda shape: PROBE in shape)
+    return float(peak_bytes(traced, lambda shape: PROBE not in shape)), max(1.0, of_items / PROBE)
 
 
 def items_at_once(fixed: float, each: float, total: int) -> int:
@@ -45,7 +43,7 @@ def _num_memories(devices: list) -> int:
     return 1 if devices[0].platform == "cpu" else len(devices)
 
 
-def _peak_bytes(jaxpr: Any, counts: Callable[[tuple], bool]) -> int:
+def peak_bytes(jaxpr: Any, counts: Callable[[tuple], bool] = lambda shape: True) -> int:
     """Most bytes alive at one time in arrays whose shape counts, if all are stored and freed after their last use."""
 
     def size(variables):
@@ -57,7 +55,7 @@ def _peak_bytes(jaxpr: Any, counts: Callable[[tuple], bool]) -> int:
     last_use |= dict.fromkeys(stored(jaxpr.outvars), len(jaxpr.eqns))
     alive = peak = size([*jaxpr.invars, *jaxpr.constvars])
     for i, equation in enumerate(jaxpr.eqns):
-        inside = [_peak_bytes(inner, counts) - size(inner.invars) for inner in jaxprs_in_params(equation.params)]
+        inside = [peak_bytes(inner, counts) - size(inner.invars) for inner in jaxprs_in_params(equation.params)]
         peak = max(peak, alive + size(equation.outvars) + max([0, *inside]))
         alive += size([var for var in equation.outvars if last_use.get(var, -1) > i])
         alive -= size({var for var in stored(equation.invars) if last_use[var] == i})

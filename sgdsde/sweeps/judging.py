@@ -3,25 +3,26 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from sgdsde.experiment.check import Check
+from sgdsde.experiment.check import Check, Expectation
 from sgdsde.experiment.config import changed, reason
 from sgdsde.experiment.runner import checked
 from sgdsde.sweeps.plan import Sweep
 
+EXPECTATIONS = get_args(Expectation)
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
 
 
 def judgements(
     sweep: Sweep, items: list[tuple[tuple[int, ...], int]], arrays: Mapping[str, np.ndarray], skipped: Collection[int]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(`check_measured`, `check_predicted`, `check_standard_error`, `check_passed` by item and check; texts: the
-    checks' names, one a line, and the first exception that they raised). `check_passed` is -1 where nothing is judged:
-    at smoke size, and for an item that failed. The names are those of the first item; where they differ between items,
-    numbers in them are #."""
+    """(`check_measured`, `check_predicted`, `check_standard_error`, `check_tolerance`, `check_passed`, `check_expect`
+    by item and check; texts: the checks' names, one a line, and the first exception that they raised). `check_expect`
+    is the place in `EXPECTATIONS`; it and `check_passed` are -1 where nothing is judged: at smoke size, and for an item
+    that failed. The names are those of the first item; where they differ between items, numbers in them are #."""
     found: dict[int, list[Check]] = {}
     texts: dict[str, str] = {}
     for i, (place, seed) in enumerate(items):
@@ -35,8 +36,8 @@ def judgements(
     names = shared_names([[check.name for check in checks] for checks in found.values()])
     texts["checks"] = "\n".join(names)
     numbers = {f"check_{field}": np.full((len(items), len(names)), np.nan)
-               for field in ("measured", "predicted", "standard_error")}  # fmt: skip
-    passed = np.full((len(items), len(names)), -1, np.int8)
+               for field in ("measured", "predicted", "standard_error", "tolerance")}  # fmt: skip
+    passed, expect = (np.full((len(items), len(names)), -1, np.int8) for _ in range(2))
     for i, checks in found.items():
         if len(checks) != len(names):
             texts.setdefault("check_failure", "the runs of one group have different numbers of checks")
@@ -45,8 +46,10 @@ def judgements(
             numbers["check_measured"][i, j] = check.measured
             numbers["check_predicted"][i, j] = check.predicted
             numbers["check_standard_error"][i, j] = check.standard_error
-            passed[i, j] = -1 if sweep.smoke else check.passed
-    return (numbers | {"check_passed": passed} if names else {}), texts
+            numbers["check_tolerance"][i, j] = check.tolerance
+            if not sweep.smoke:
+                passed[i, j], expect[i, j] = check.passed, EXPECTATIONS.index(check.expect)
+    return (numbers | {"check_passed": passed, "check_expect": expect} if names else {}), texts
 
 
 def shared_names(names: list[list[str]]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from sgdsde.experiment.config import reason
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.experiment.runner import UNTRACEABLE, trace_run
-from sgdsde.sweeps.footprints import items_at_once
+from sgdsde.sweeps.footprints import items_at_once, peak_bytes
 from sgdsde.sweeps.plan import Chunk, Group, Sweep, chunks_of, groups_of, num_items
 from sgdsde.sweeps.program import footprint_of, traced_fields
 
@@ -36,15 +36,22 @@ def planned(sweep: Sweep, size: int | None = None) -> Plan:
     for group in groups:
         for place in group.places:
             sweep.config_at(place)  # the Config's own checks, on every point
-    for place in dict.fromkeys([groups[0].places[0], *_extremes(sweep, groups[0])]):
-        _tried(sweep, place, lambda place=place: trace_run(sweep.experiment, sweep.config_at(place)))
+    firsts = [group.places[0] for group in groups]
+    alone = {place: _traced_bytes(sweep, place) for place in dict.fromkeys([*firsts, *_extremes(sweep, groups[0])])}
+    shared, each = _tried(sweep, firsts[0], lambda: footprint_of(sweep, groups[0]))
     sizes, num_bytes = {}, 0.0
-    for group in groups:
-        shared, each, _ = _tried(sweep, group.places[0], lambda group=group: footprint_of(sweep, group))
+    for group, first in zip(groups, firsts):
+        own = each * alone[first] / alone[firsts[0]]  # one trace a group: how it grows with items is the first one's
         total = num_items(sweep, group)
-        sizes[group.number] = min(total, size or items_at_once(shared, each, total))
-        num_bytes = max(num_bytes, shared + sizes[group.number] * each)
+        sizes[group.number] = min(total, size or items_at_once(shared, own, total))
+        num_bytes = max(num_bytes, shared + sizes[group.number] * own)
     return Plan(groups, chunks_of(sweep, groups, sizes), num_bytes)
+
+
+def _traced_bytes(sweep: Sweep, place: tuple[int, ...]) -> int:
+    """Memory of one run; its values are numbers here, so that every check of them is made."""
+    trace = lambda: trace_run(sweep.experiment, sweep.config_at(place))
+    return max(1, peak_bytes(_tried(sweep, place, trace)[0]))
 
 
 def _extremes(sweep: Sweep, group: Group) -> Iterator[tuple[int, ...]]:

@@ -66,8 +66,8 @@ def arguments_of(sweep: Sweep, group: Group, items: Items) -> tuple[dict[str, np
     return values, np.stack([words[seed] for seed in items.seeds]), np.array(items.seeds, np.int32)
 
 
-def footprint_of(sweep: Sweep, group: Group) -> tuple[float, float, dict[str, jax.ShapeDtypeStruct]]:
-    """Memory and results of the group's run, from its trace; raises what `run` raises for these values."""
+def footprint_of(sweep: Sweep, group: Group) -> tuple[float, float]:
+    """(bytes shared, bytes per item) of the group's run, from its trace; raises what `run` raises for these values."""
     items = Items([group.places[0]] * PROBE, [sweep.config.seed] * PROBE)
     return footprint(vectorised_run(sweep, group), arguments_of(sweep, group, items))
 

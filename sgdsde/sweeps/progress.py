@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sgdsde.experiment import results
+from sgdsde.experiment.files import recover
 from sgdsde.experiment.folders import shown
 from sgdsde.experiment.report import COLOURS, wall_time
 from sgdsde.sweeps.chunks import attributes_of, finished, is_worked_at
@@ -64,6 +65,7 @@ def print_progress(folder: Path) -> None:
     Raises:
         ExperimentError: not the folder of a sweep or a result.
     """
+    recover(folder)
     if not (folder / "sweep.json").is_file():
         record = results.verified(folder)
         why = f" ({record['reason']})" if record["reason"] else ""

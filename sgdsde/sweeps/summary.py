@@ -13,7 +13,7 @@ from sgdsde.sweeps.averages import SeedAverage, seed_averages, swept_axes
 
 VALUE_COLUMNS = (
     "kind", "name", "value", "standard_error", "num_seeds", "num_diverged", "num_failed",
-    "predicted", "own_standard_error", "num_judged", "num_passed",
+    "predicted", "own_standard_error", "num_judged", "num_passed", "verdict",
 )  # fmt: skip
 """What follows the swept fields in a row; `summary_rows` says what each holds."""
 
@@ -45,7 +45,9 @@ def summary_rows(dataset: xarray.Dataset) -> list[dict[str, Any]]:
     * num_seeds: all of the point; num_diverged: not finite, not failed; num_failed. What is left of num_seeds stands
       behind `value`, which is a mean over survivors where some diverged,
     * predicted: mean over the same seeds; own_standard_error: of `value` by the errors that the check itself gave for
-      each seed, sqrt(sum s_i^2)/n; num_judged, num_passed: seeds. These four are None for an array.
+      each seed, sqrt(sum s_i^2)/n; num_judged, num_passed: seeds, each judged alone,
+    * verdict: "pass", "fail" or "underpowered" by the means over all seeds; "fail" where a seed diverged; None where
+      nothing was judged, or seeds have different tolerances. The columns from `predicted` on are None for an array.
     """
     order = range(len(swept_axes(dataset)))
     averages = [average.arranged(order, (-1,)) for average in seed_averages(dataset)]
@@ -74,6 +76,7 @@ def _row(average: SeedAverage, i: int) -> dict[str, Any]:
         "own_standard_error": _known(average.own_error[i]),
         "num_judged": int(average.num_judged[i]) if is_check else None,
         "num_passed": int(average.num_passed[i]) if is_check else None,
+        "verdict": average.verdict[i],
     }
 
 

@@ -29,8 +29,9 @@ VERDICT_COLOURS = {"equal": COLOURS["pass"], "differs": COLOURS["fail"], "unknow
 def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) -> None:
     """A row for each point: its swept values, means with standard errors, seeds left out, and checks passed.
 
-    Below it the totals, and the first failures with their reasons. A mean over fewer seeds than all says over how
-    many, `0.51 ± 0.02 (13/16)`. `values` names what is shown; by default the most telling as far as columns fit.
+    A check passes by its verdict over all seeds of the point; the mean of one that does not has the colour of its
+    verdict. Below it the totals, and the first failures with their reasons. A mean over fewer seeds than all says over
+    how many, `0.51 ± 0.02 (13/16)`. `values` names what is shown; by default the most telling as far as columns fit.
 
     Raises:
         ExperimentError: an unknown name in `values`.
@@ -43,11 +44,13 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
     rows = there[:MOST_ROWS]
     columns = [_column(field, [value_text(point[name]) for point in rows]) for field, name in _fields(dataset)]
     counts = {"diverged": num_diverged(averages, len(there)), "failed": _num_failed(dataset)}
-    last = [_column(name, [str(count) for count in number[: len(rows)]], right=True) for name, number in counts.items()]
+    lost = {name: _column(name, list(map(str, number[: len(rows)])), right=True) for name, number in counts.items()}
     passed = [_passed(averages, i) for i in range(len(rows))]
-    if any(cell.plain for cell in passed):
-        last.append(_column("checks passed", passed))
+    judged = _column("checks passed" + (" over seeds" if dataset.sizes["seed"] > 1 else ""), passed)
+    last = [*lost.values(), *([judged] if any(cell.plain for cell in passed) else [])]
     wanted = [_column(average.name, [_mean(average, i) for i in range(len(rows))], right=True) for average in shown]
+    if sum(map(_width, columns + wanted + last)) > console.width:  # zeros give way, the totals tell them too
+        last = [column for column in last if not any(column is lost[name] and not counts[name].any() for name in lost)]
     room = console.width - sum(_width(column) for column in columns + last)
     num_fitting = sum(sum(map(_width, wanted[: i + 1])) <= room for i in range(len(wanted)))
     _print_table(console, str(dataset.attrs.get("experiment", "sweep")), columns + wanted[:num_fitting] + last)
@@ -61,6 +64,8 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
     console.print(Text("\n".join([*lines, totals(dataset)])))
     for line in _failures(dataset):
         console.print(Text(line, style=COLOURS["fail"]))
+    if dataset.attrs.get("check_failure"):
+        console.print(Text(f"some checks could not be judged: {dataset.attrs['check_failure']}", style=COLOURS["fail"]))
 
 
 def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
@@ -94,7 +99,7 @@ def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
 
 
 def totals(dataset: xarray.Dataset) -> str:
-    """One line: how many points and seeds, how many diverged and failed, how many checks passed."""
+    """One line: points and seeds, runs that diverged and failed, verdicts that pass over seeds and of single runs."""
     averages = seed_averages(dataset)
     num_seeds, num_points = dataset.sizes["seed"], len(points(dataset))
     order = range(len(swept_axes(dataset)))
@@ -103,8 +108,12 @@ def totals(dataset: xarray.Dataset) -> str:
     size = f"{_counted(num_points, 'point')} x {_counted(num_seeds, 'seed')}"
     line = f"{dataset.attrs.get('experiment', 'sweep')}: {size}; {diverged} diverged, {failed} failed"
     judged, passed = (int(sum(np.sum(getattr(a, name)) for a in averages)) for name in ("num_judged", "num_passed"))
+    verdicts = [verdict for average in flat for verdict in average.verdict if verdict]
+    num_pass = verdicts.count("pass")
+    if verdicts and num_seeds > 1:
+        return f"{line}; {num_pass} of {len(verdicts)} verdicts pass over seeds; of single runs {passed} of {judged}"
     if judged:
-        return f"{line}; {passed} of {judged} checks passed"
+        return f"{line}; {passed} of {judged} checks passed" + (" in single runs" if num_seeds > 1 else "")
     return line + ("; checks not judged" if any(average.kind == "check" for average in averages) else "")
 
 
@@ -160,15 +169,15 @@ def _failures(dataset: xarray.Dataset) -> list[str]:
 
 
 def _passed(averages: Iterable[SeedAverage], i: int) -> Text:
-    judged, passed = 0, 0
-    for average in averages:
-        judged, passed = judged + int(average.num_judged[i]), passed + int(average.num_passed[i])
-    return Text(f"{passed} of {judged}", style=COLOURS["pass" if passed == judged else "fail"]) if judged else Text("")
+    verdicts = [average.verdict[i] for average in averages if average.verdict[i]]
+    worst = next((each for each in ("fail", "underpowered") if each in verdicts), "pass")
+    return Text(f"{verdicts.count('pass')} of {len(verdicts)}", style=COLOURS[worst]) if verdicts else Text("")
 
 
-def _mean(average: SeedAverage, i: int) -> str:
+def _mean(average: SeedAverage, i: int) -> Text:
     num_finite = average.num_seeds - int(average.num_left_out[i])
-    return _number(float(average.value[i]), float(average.error[i]), num_finite, average.num_seeds)
+    text = _number(float(average.value[i]), float(average.error[i]), num_finite, average.num_seeds)
+    return Text(text, style=COLOURS[average.verdict[i]] if average.verdict[i] in ("fail", "underpowered") else "")
 
 
 def _number(value: float, error: float | None, num_finite: int, num_seeds: int) -> str:

@@ -1,16 +1,22 @@
 """Data sets of sweeps that nothing computed, with numbers that are known."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 import xarray
 
+from sgdsde.experiment.check import Expectation
+
+EXPECTATIONS = get_args(Expectation)
+
 
 def _dataset(axes, arrays, *, num_seeds=2, checks=None, failed=None, coords=None, dimensions=None, **attrs):
     """A sweep's data set from plain arrays of shape (axes..., seed, own...).
 
-    axes: one dictionary an axis, field: values. checks: {name: (measured, predicted, standard_error, passed)}.
+    axes: one dictionary an axis, field: values. checks: {name: (measured, predicted, standard_error, passed)}, or with
+    a tolerance and an expectation behind these; else 0.1 and "agree".
     """
     places = [*(next(iter(fields)) for fields in axes), "seed"]
     shape = (*(len(next(iter(fields.values()))) for fields in axes), num_seeds)
@@ -23,9 +29,14 @@ def _dataset(axes, arrays, *, num_seeds=2, checks=None, failed=None, coords=None
     coordinates |= {"seed": np.arange(num_seeds)} | (coords or {})
     if checks:
         coordinates["check"] = list(checks)
-        for i, name in enumerate(("measured", "predicted", "standard_error", "passed")):
-            entries = np.stack([np.broadcast_to(check[i], shape) for check in checks.values()], axis=-1)
-            variables[f"check_{name}"] = ([*places, "check"], entries.astype(np.int8 if name == "passed" else float))
+        full = [(*check, 0.1, "agree") if len(check) == 4 else check for check in checks.values()]
+        for i, name in enumerate(("measured", "predicted", "standard_error", "passed", "tolerance", "expect")):
+            entries = np.stack([np.broadcast_to(check[i], shape) for check in full], axis=-1)
+            if name == "expect":
+                codes = np.vectorize(EXPECTATIONS.index, otypes=[int])(entries)
+                entries = np.where(variables["check_passed"][1] < 0, -1, codes)
+            is_code = name in ("passed", "expect")
+            variables[f"check_{name}"] = ([*places, "check"], entries.astype(np.int8 if is_code else float))
     texts = {
         "experiment": "toy",
         "title": "A toy",

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 import xarray
 
+from sgdsde.experiment.check import Check
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.averages import MOST_ENTRIES, by_interest, chosen, seed_averages
 
@@ -89,6 +90,99 @@ def test_a_check_is_averaged_with_its_prediction_over_the_same_seeds(dataset_of)
     np.testing.assert_allclose(check.error, [scipy.stats.sem([1, 2]), np.nan, 0.3])  # one seed: the check's own
     np.testing.assert_array_equal(check.num_judged, [3, 3, 1])
     np.testing.assert_array_equal(check.num_passed, [1, 0, 1])
+
+
+def test_sixteen_seeds_too_few_each_pass_together(dataset_of):
+    """1 +- 0.03, tolerance 0.1: alone 5.9 * 0.03 > 0.1; over the seeds the error is std / 4, 5.9 times it 0.012."""
+    measured = np.tile(1 + 0.008 * np.array([-1.0, 1.0]), (2, 8))
+    alone = Check("law", measured[0, 0], 1.0, 0.03, 0.1, "agree", "source")
+    assert alone.verdict == "underpowered"
+    measured[1] += 0.2
+    (check,) = seed_averages(dataset_of([RATES], {}, num_seeds=16, checks={"law": (measured, 1.0, 0.03, 0)}))
+    assert check.verdict.tolist() == ["pass", "fail"]
+    np.testing.assert_array_equal(check.num_passed, 0)
+    assert check.arranged((0,), (1, 2)).verdict.tolist() == [["pass", "fail"]]
+    assert check.part(1).verdict == "fail"
+
+
+@pytest.mark.parametrize("own", [1e-9, 0.0, np.nan, 9.0])
+def test_the_error_over_seeds_decides_where_the_seeds_refute_their_own_errors_or_have_larger_ones(dataset_of, own):
+    """Student's factor for 16 seeds is 2.0: 5.9 times the error is 0.92 and 0.061."""
+    measured = np.tile([[0.7, 1.3], [0.98, 1.02]], 8)
+    (check,) = seed_averages(dataset_of([RATES], {}, num_seeds=16, checks={"law": (measured, 1.0, [own], 0)}))
+    assert check.verdict.tolist() == ["underpowered", "pass"]
+
+
+def test_two_seeds_have_the_verdict_of_their_own_errors(dataset_of):
+    """The spread of two says nothing that is certain; errors of 0.01 each are 0.007 together."""
+    measured = [[0.995, 1.005], [0.995, 1.205]]
+    (check,) = seed_averages(dataset_of([RATES], {}, num_seeds=2, checks={"law": (measured, 1.0, [0.01], 0)}))
+    assert check.verdict.tolist() == ["pass", "underpowered"], "the second pair refutes its errors"
+    (check,) = seed_averages(dataset_of([RATES], {}, num_seeds=2, checks={"law": (1.0, 1.0, [0.0], 0)}))
+    assert check.verdict.tolist() == ["pass", "pass"], "exact numbers need no seeds"
+
+
+@pytest.mark.parametrize("expect", ["agree", "differ", "below", "above"])
+def test_a_seed_that_diverged_fails_and_one_that_could_not_be_computed_is_left_out(dataset_of, expect):
+    predicted = {"agree": 1.0, "differ": 2.0, "below": 2.0, "above": 0.0}[expect]
+    measured = np.full((4, 3), 1.0)
+    measured[1, 2], measured[2] = np.nan, np.inf
+    failed = [[0, 0, 1], [0, 0, 0], [0, 0, 0], [1, 1, 1]]
+    rates = {"learning_rate": [0.1, 0.2, 0.3, 0.4]}
+    checks = {"law": (measured, predicted, 0.0, 1, 0.1, expect)}
+    (check,) = seed_averages(dataset_of([rates], {}, num_seeds=3, failed=failed, checks=checks))
+    assert check.verdict.tolist() == ["pass", "fail", "fail", None]
+
+
+@pytest.mark.parametrize(
+    ("expect", "verdicts"),
+    [
+        ("agree", ["fail", "pass", "fail"]),
+        ("differ", ["pass", "fail", "pass"]),
+        ("below", ["pass", "fail", "fail"]),
+        ("above", ["fail", "fail", "pass"]),
+    ],
+)
+def test_every_expectation_is_judged_over_seeds(dataset_of, expect, verdicts):
+    """Errors of 0.1, so that 0.59 is certain, and a mean prediction of 2, beside which "agree" allows 0.6 more."""
+    middle = np.array([[0.75], [2.0], [3.25]]) if expect == "agree" else np.array([[1.0], [2.0], [3.0]])
+    rates, measured = {"learning_rate": [0.1, 0.2, 0.3]}, middle + [-0.1, 0.1]
+    tolerance = 0.3 if expect == "agree" else 0.0
+    checks = {"law": (measured, [[1.5, 2.5]], 0.1 * 2**0.5, 0, tolerance, expect)}
+    (check,) = seed_averages(dataset_of([rates], {}, checks=checks))
+    np.testing.assert_allclose(check.standard_error, 0.1)
+    assert check.verdict.tolist() == verdicts
+
+
+def test_one_seed_has_the_verdict_of_its_own_check(dataset_of):
+    rng = np.random.default_rng(0)
+    for expect in ("agree", "differ", "below", "above"):
+        measured, errors = 1 + 0.3 * rng.standard_normal((30, 1)), 0.05 * rng.random((30, 1))
+        measured[0], errors[1] = np.nan, np.nan
+        rates = {"learning_rate": 0.01 * (1 + np.arange(30))}
+        checks = {"law": (measured, 1.0, errors, 0, 0.1, expect)}
+        (check,) = seed_averages(dataset_of([rates], {}, num_seeds=1, checks=checks))
+        alone = [Check("law", m, 1.0, s, 0.1, expect, "source").verdict for m, s in zip(measured[:, 0], errors[:, 0])]
+        assert check.verdict.tolist() == alone
+        assert set(alone) >= {"pass", "fail"}
+
+
+def test_what_is_not_judged_has_no_verdict(dataset_of):
+    measured = [[1.0, 1.0], [np.nan, 1.0]]
+    (smoke,) = seed_averages(dataset_of([RATES], {}, checks={"law": (measured, 1.0, 0.0, -1)}))
+    assert smoke.verdict.tolist() == [None, None]
+    mixed = dataset_of([RATES], {}, checks={"law": (measured, 1.0, 0.0, 1, [0.1, 0.2], "agree")})
+    assert seed_averages(mixed)[0].verdict.tolist() == [None, "fail"]
+    mixed = dataset_of([RATES], {}, checks={"law": (np.ones((2, 2)), 1.0, 0.0, 1, 0.1, ["agree", "above"])})
+    assert seed_averages(mixed)[0].verdict.tolist() == [None, None]
+    (array,) = seed_averages(dataset_of([RATES], {"loss": np.ones((2, 2))}))
+    assert array.verdict.tolist() == [None, None]
+
+
+def test_a_prediction_that_is_no_number_is_not_averaged_away(dataset_of):
+    predicted = [[1.0, np.nan], [1.0, 1.0]]
+    (check,) = seed_averages(dataset_of([RATES], {}, checks={"law": (1.0, predicted, 0.0, [[1, 0], [1, 1]])}))
+    assert check.verdict.tolist() == ["fail", "pass"]
 
 
 def test_the_order_of_the_dimensions_does_not_matter(dataset_of):

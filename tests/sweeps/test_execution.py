@@ -83,6 +83,7 @@ def test_the_result_is_labelled_and_says_where_it_comes_from(toy):
             check = toy.checks(config, {name: np.asarray(value) for name, value in alone.items()})[1]
             assert float(found["check_measured"][1]) == pytest.approx(check.measured)
             assert bool(found["check_passed"][1]) == check.passed
+            assert (float(found["check_tolerance"][1]), int(found["check_expect"][1])) == (check.tolerance, 0)
     assert list(dataset["check"].values) == ["mean at scale 1", "mean at scale 2"]
 
 

@@ -9,6 +9,7 @@ from matplotlib.collections import FillBetweenPolyCollection, QuadMesh
 from sgdsde import style
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.figures import MOST_VALUES, sweep_figure
+from sgdsde.sweeps.panels import FAIL
 
 RATES = {"learning_rate": [0.04, 0.01, 0.02]}
 SIZES = {"batch_size": [1, 8]}
@@ -81,6 +82,31 @@ def test_two_axes_are_a_heat_map_with_contours_and_hatched_holes(dataset_of):
     assert any("mean of 2 seeds" in each.get_ylabel() for each in figure.axes)
 
 
+def test_points_that_fail_over_their_seeds_have_a_ring_or_a_frame(dataset_of):
+    measured = np.array([[1.0, 1.0], [3.0, 3.0], [np.nan, np.nan]])  # learning rates 0.04, 0.01, 0.02
+    checks = {"law": (measured, 1.0, 0.1, 0)}
+    (panel,) = panels(figure := drawn(dataset_of([RATES], {}, checks=checks)))
+    rings = [line for line in panel.lines if line.get_label() == FAIL]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in rings] == [(0.02, 0.03), (0.01, 3.0)]
+    assert legend(figure).count("verdict: fail") == 1
+    grid = np.stack([measured, np.ones((3, 2))], axis=1)
+    (panel,) = panels(figure := drawn(dataset_of([RATES, SIZES], {}, checks={"law": (grid, 1.0, 0.1, 0)})))
+    frames = [patch for patch in panel.patches if patch.get_label() == FAIL]
+    assert sorted(tuple(np.round(frame.get_center()).tolist()) for frame in frames) == [(0, 0), (1, 0)]
+    assert legend(figure).count("verdict: fail") == 1
+    for point in (3.0, np.nan):
+        figure = drawn(dataset_of([{"learning_rate": [0.1]}], {}, checks={"law": (point, 1.0, 0.1, 0)}))
+        assert legend(figure).count("verdict: fail") == 1
+
+
+@pytest.mark.parametrize("axes", [[], [RATES], [RATES, SIZES]])
+@pytest.mark.parametrize(("measured", "passed"), [(1.0, 0), ([0.8, 1.2], 0), (3.0, -1)])
+def test_without_a_point_that_fails_there_is_no_such_mark(dataset_of, axes, measured, passed):
+    """What passes over seeds, what is underpowered, and what was not judged."""
+    figure = drawn(dataset_of(axes, {}, checks={"law": (measured, 1.0, 0.1, passed)}))
+    assert "verdict: fail" not in legend(figure)
+
+
 def test_a_prediction_that_is_the_same_everywhere_is_a_number(dataset_of):
     figure = drawn(dataset_of([RATES, SIZES], {}, checks={"law": (numbers(3, 2, 2), 0.5, 0.1, 1)}))
     assert any("predicted 0.5 everywhere" in each.get_ylabel() for each in figure.axes)
@@ -93,6 +119,13 @@ def test_a_few_categories_are_lines_beside_each_other(dataset_of):
     for i, name in enumerate(("SGD", "levy")):
         line = next(each for each in panel.lines if each.get_color() == style.COLOURS[name])
         np.testing.assert_array_equal(line.get_ydata(), loss[i, [1, 2, 0]].mean(axis=-1))
+
+
+def test_the_names_of_lines_stand_before_the_marks(dataset_of):
+    measured = [[[1.0, np.nan]] * 3, [[3.0, 3.0]] * 3]
+    figure = drawn(dataset_of([KINDS, RATES], {}, checks={"law": (measured, 1.0, 0.1, 0)}))
+    assert legend(figure)[:2] == ["sgd", "levy"]
+    assert [text.split(":")[0] for text in legend(figure)[2:]] == ["hollow", "verdict", "predicted"]
 
 
 def test_many_categories_are_a_heat_map_with_the_names_beside_it(dataset_of):

@@ -1,11 +1,14 @@
 """What is printed of sweeps: every point, nothing dropped without a word."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sgdsde.experiment.folders import ExperimentError
+from sgdsde.sweeps import tables
 from sgdsde.sweeps.tables import print_comparison, print_sweep
 
 AXES = [{"learning_rate": [0.1, 0.2]}, {"noise": ["sgd", "levy"]}]
@@ -22,14 +25,48 @@ def test_a_row_a_point_with_what_was_left_out_and_totals(dataset_of, capsys):
     )
     print_sweep(dataset)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "0.1 sgd 3 2 ± 1 0 0 2 of 2" in lines
-    assert "0.1 levy 3 2 (1/2) 1 0 1 of 2" in lines
+    assert "0.1 sgd 3 2 ± 1 0 0 1 of 1" in lines
+    assert "0.1 levy 3 2 (1/2) 1 0 1 of 1" in lines  # its check did not diverge, and agrees over both seeds
     assert "0.2 sgd 3 ± 0.1 (1/2) - 1 1 0 of 1" in lines  # one seed is left: the error that its check gave
     assert "0.2 levy 3 8 0 0" in lines  # its checks were not judged
-    assert "toy: 4 points x 2 seeds; 2 diverged, 1 failed; 3 of 5 checks passed" in lines
+    total = "toy: 4 points x 2 seeds; 2 diverged, 1 failed; 2 of 3 verdicts pass over seeds; of single runs 3 of 5"
+    assert total in lines
     assert "failed: learning_rate = 0.2, noise = sgd, seed 4: reason 4" in lines
     assert "... and 2 more failed" in lines
     assert not any("reason 5" in line for line in lines)
+
+
+def test_verdicts_over_seeds_are_coloured_and_counted_beside_those_of_single_runs(dataset_of, capsys, monkeypatch):
+    far = [[1.0, 1.0], [0.9, 1.1], [3.0, 3.0], [1.0, np.nan]]
+    checks = {"law": (far, 1.0, 0.5, [[0, 0], [0, 0], [0, 0], [0, 0]]), "sign": (1.0, 0.0, 0.0, 1, 0.0, "above")}
+    dataset = dataset_of([{"learning_rate": [0.1, 0.2, 0.3, 0.4]}], {}, checks=checks)
+    monkeypatch.setattr(tables, "_console", lambda: Console(force_terminal=True, width=80, color_system="standard"))
+    print_sweep(dataset)
+    text = capsys.readouterr().out
+    rows = [line for line in text.splitlines() if " of 2" in line]
+    green, yellow, red = "\x1b[32m", "\x1b[1;33m", "\x1b[1;31m"
+    expected = [
+        (green, "2 of 2", "", " 1 "), (yellow, "1 of 2", yellow, "1 ± 0.1"),
+        (red, "1 of 2", red, "3"), (red, "1 of 2", red, "1 ± 0.5 (1/2)"),
+    ]  # fmt: skip
+    for row, (colour, count, marked, mean) in zip(rows, expected, strict=True):
+        assert f"{colour}{count}" in row
+        assert f"{marked}{mean}" in re.sub("m +", "m", row)
+        assert row.count("\x1b[1;3") == 2 * bool(marked), "the other check passed, it has no colour"
+    assert "5 of 8 verdicts pass over seeds; of single runs 8 of 16" in " ".join(text.split())
+    print_sweep(dataset.isel(seed=[0]))
+    told = capsys.readouterr().out
+    assert "4 points x 1 seed; 0 diverged, 0 failed; 4 of 8 checks passed" in " ".join(told.split())
+    assert "over seeds" not in told
+
+
+def test_smoke_is_not_judged_and_single_runs_without_a_common_tolerance_are_counted_alone(dataset_of, capsys):
+    print_sweep(dataset_of(AXES, {}, checks={"law": (3.0, 3.0, 0.1, -1)}))
+    told = capsys.readouterr().out
+    assert "checks not judged" in told
+    assert "checks passed" not in told
+    print_sweep(dataset_of(AXES, {}, checks={"law": (3.0, 3.0, 0.0, 1, [0.1, 0.2], "agree")}))
+    assert "0 failed; 8 of 8 checks passed in single runs" in capsys.readouterr().out
 
 
 def test_columns_that_do_not_fit_are_named(dataset_of, capsys):
@@ -45,6 +82,24 @@ def test_columns_that_do_not_fit_are_named(dataset_of, capsys):
     assert "value_0" not in text
     with pytest.raises(ExperimentError, match="Did you mean"):
         print_sweep(dataset, values=["quite_a_long_name"])
+
+
+def test_counts_of_nothing_give_way_to_values(dataset_of, capsys, monkeypatch):
+    monkeypatch.setattr(tables, "_console", lambda: Console(width=80))
+    loss = {"quite_a_long_name_of_value": np.full((2, 2, 2), -1.234e-100) + [-1e-101, 1e-101]}
+    print_sweep(dataset_of(AXES, loss | {"other": np.ones((2, 2, 2))}))
+    header = capsys.readouterr().out.split("━")[0].split()
+    assert ("diverged" in header, "failed" in header, "other" in header) == (True, True, True)
+    wide = {f"value_{i}": array for i, array in enumerate([*loss.values()] * 4)}
+    print_sweep(dataset_of(AXES, wide, failed=np.array([[[0, 1], [0, 0]]] * 2)))
+    text = capsys.readouterr().out
+    assert ("diverged" in text.split("━")[0], "failed" in text.split("━")[0]) == (False, True)
+    assert "0 diverged, 2 failed" in text
+
+
+def test_the_reason_why_checks_were_not_judged_is_told(dataset_of, capsys):
+    print_sweep(dataset_of(AXES, {"loss": np.ones((2, 2, 2))}, check_failure="ValueError: unstable"))
+    assert "some checks could not be judged: ValueError: unstable" in capsys.readouterr().out
 
 
 def test_many_points_are_cut_with_a_word(dataset_of, capsys):
