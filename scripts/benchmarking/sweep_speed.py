@@ -29,7 +29,7 @@ from sgdsde.sweeps.folder import read_plan
 from sgdsde.sweeps.plan import Sweep
 
 ASKED = 10.0
-OVER = {"learning_rate": (0.02, 0.04, 0.06, 0.08), "batch_size": (1, 2, 4, 8)}
+OVER = {"learning_rate": (0.05, 0.1, 0.2, 0.4), "batch_size": (1, 2, 4, 8)}
 
 
 def small_sweep(num_seeds: int) -> Sweep:
@@ -82,10 +82,11 @@ def measured(num_seeds: int, num_repetitions: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any], described: dict[str, Any]) -> str:
     """The numbers in words, Markdown."""
+    commit = (described["commit"] or "none")[:10] + (" with uncommitted changes" if described["dirty"] else "")
     return f"""# A sweep beside a loop of calls
 
 4 learning rates x 4 batch sizes x {found["num_runs"] // 16} seeds of `scripts/benchmarking/small_sweep.py` on
-{num_cores()} cores ({described.get("processor", "")}, JAX {jax.__version__}), float32.
+{num_cores()} cores ({described["processor"]}, JAX {jax.__version__}), float32, {described["date"]}, commit {commit}.
 
 | {found["num_runs"]:,} runs | seconds |
 | --- | --- |
