@@ -52,6 +52,7 @@ def written(tmp_path_factory):
     return folder, smoke_run(folder, EVERYDAY)
 
 
+@pytest.mark.slow
 def test_every_program_that_is_present_has_our_final_variance(written):
     _, result = written
     check_agreement(result)
@@ -71,6 +72,7 @@ def test_every_program_agrees_on_the_other_works(tmp_path):
     assert "costs" in (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_table_the_numbers_and_the_figure_are_written(written):
     folder, result = written
     table = (folder / "table.md").read_text()

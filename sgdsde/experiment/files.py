@@ -59,7 +59,7 @@ def working_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     recover(target)
     work = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    with _lock(target.parent):
+    with renaming(target.parent):
         work.mkdir()
         descriptor = os.open(work, os.O_RDONLY) if fcntl else None
         if descriptor is not None:
@@ -77,7 +77,7 @@ def publish(work: Path, target: Path) -> None:
     for file in sorted(work.iterdir()):
         fsync(file)
     fsync(work)
-    with _lock(target.parent):
+    with renaming(target.parent):
         _recover(target)
         old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
         if target.exists():
@@ -95,7 +95,7 @@ def publish(work: Path, target: Path) -> None:
 def recover(target: Path) -> None:
     """Undo what an interrupted process left beside `target`: a folder moved away, and unfinished folders."""
     if target.parent.is_dir() and any(target.parent.glob(f".{target.name}.*-*")):
-        with _lock(target.parent):
+        with renaming(target.parent):
             _recover(target)
 
 
@@ -111,7 +111,7 @@ def _recover(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def renaming(folder: Path) -> Iterator[None]:
     """Only one process at a time renames within a folder."""
     if fcntl is None:
         yield

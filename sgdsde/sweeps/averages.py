@@ -206,7 +206,8 @@ def _checks(dataset: xarray.Dataset, places: list[str], failed: np.ndarray) -> l
         own = np.where(finite, errors[..., i], np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             own_error = np.sqrt(np.where(finite, own**2, 0).sum(axis=-1)) / finite.sum(axis=-1)
-        theory = np.where(finite.any(axis=-1)[..., None] & ~finite, np.nan, predicted[..., i])
+        has_any = np.asarray(finite.any(axis=-1))[..., None]
+        theory = np.where(has_any & ~finite, np.nan, predicted[..., i])
         average = dataclasses.replace(
             average,
             sample_errors=own,

@@ -102,10 +102,17 @@ class Claims:
 
     def take(self, number: int) -> bool:
         """Whether the chunk is now this process's; False if another one has it."""
+        return self._lock(1, number)
+
+    def take_all(self) -> bool:
+        """The same for every chunk at once."""
+        return self._lock(0, 0)  # to the end of the file, wherever that is
+
+    def _lock(self, length: int, start: int) -> bool:
         if self._descriptor is None:
             return True
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
         except (BlockingIOError, PermissionError):
             return False
         except OSError:  # a file system without locks: one process at a time, as the documentation says
@@ -119,23 +126,26 @@ class Claims:
 
 
 @contextlib.contextmanager
-def claims(folder: Path) -> Iterator[Claims]:
-    """The claims on the chunks of a folder. Open it once in a process: closing it releases all of them."""
-    if fcntl is None:
-        yield Claims(None)
+def claims(folder: Path) -> Iterator[Claims | None]:
+    """The claims on the chunks of a folder, None if it is no longer there: the result has taken its place. Open it once
+    in a process: closing it releases all of them."""
+    try:
+        descriptor = None if fcntl is None else os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        yield None
         return
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield Claims(descriptor)
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def is_worked_at(folder: Path, numbers: Sequence[int]) -> list[int]:
     """Those chunks that some other process works at now."""
     with claims(folder) as mine:
         busy = []
-        for number in numbers:
+        for number in numbers if mine is not None else ():
             if mine.take(number):
                 mine.release(number)
             else:

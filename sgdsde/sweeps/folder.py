@@ -6,7 +6,6 @@ group-000.nc    one file a group, in labelled dimensions
 summary.csv, figure.pdf, figure.png, provenance.json (with the checksum of every file)
 """
 
-import contextlib
 import json
 import shutil
 import time
@@ -21,14 +20,14 @@ from sgdsde import style
 from sgdsde.devices import agreed
 from sgdsde.experiment import provenance, results
 from sgdsde.experiment.config import content_hash, source_hash
-from sgdsde.experiment.files import create_text, publish, recover, working_folder
+from sgdsde.experiment.files import create_text, publish, recover, renaming, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
 from sgdsde.experiment.runner import is_complete, opened_record
 from sgdsde.sweeps.axes import parsed_assignments
 from sgdsde.sweeps.chunks import attributes_of, claims, finished
 from sgdsde.sweeps.dataset import combined, group_dataset
 from sgdsde.sweeps.figures import sweep_figure
-from sgdsde.sweeps.plan import Chunk, Group, Sweep
+from sgdsde.sweeps.plan import Chunk, Group, Sweep, groups_of, num_items
 from sgdsde.sweeps.planning import Plan, planned
 from sgdsde.sweeps.summary import write_summary_csv
 
@@ -58,32 +57,58 @@ def begin(sweep: Sweep, folder: Path, *, size: int | None, fresh: bool, command:
         ExperimentError: values with which the experiment cannot run; with `fresh`, another process works there.
     """
     recover(folder)  # a process that died while the result took its place has left it beside
-    chunks = folder / "chunks"
+    chunks, is_first = folder / "chunks", jax.process_index() == 0
+    if fresh and is_first and folder.is_dir():
+        _forget_chunks(folder)
     if not (folder / "sweep.json").exists():
         plan = planned(sweep, size)
-        if jax.process_index() == 0:
+        if is_first:
             chunks.mkdir(parents=True, exist_ok=True)
-            create_text(folder / "sweep.json", results.as_json(_described(sweep, plan, folder.name, command)))
-    elif fresh:
-        if jax.process_index() == 0:
-            _forget_chunks(folder)
+            with renaming(folder.parent):  # not between the two renames of a process that has just finished
+                create_text(folder / "sweep.json", results.as_json(_described(sweep, plan, folder.name, command)))
     elif not chunks.is_dir():
         if is_complete(folder, folder.name, print):
             return None
         chunks.mkdir(exist_ok=True)
     agreed(0)  # the other hosts read what the first one wrote
-    return read_plan(folder)
+    return _plan_of(sweep, folder)
 
 
 def _forget_chunks(folder: Path) -> None:
+    """Every chunk, and the plan too unless it belongs to a complete result."""
     chunks = folder / "chunks"
     chunks.mkdir(exist_ok=True)
     with claims(chunks) as mine:
-        taken = [mine.take(number) for number in (*range(len(read_plan(folder).chunks)), FINISHING)]
-        if not all(taken):
+        if not mine.take_all():
             raise ExperimentError(f"{shown(folder)}: another process computes this sweep; --fresh would undo its work.")
         for file in finished(chunks).values():
             file.unlink()
+        if not (folder / "provenance.json").exists():
+            (folder / "sweep.json").unlink(missing_ok=True)
+
+
+def _plan_of(sweep: Sweep, folder: Path) -> Plan:
+    """The plan in the folder, which must be one of this sweep.
+
+    Raises:
+        ExperimentError: it is that of another sweep, or damaged.
+    """
+    described, groups = read_description(folder), groups_of(sweep)
+    asked = json.loads(results.as_json({**sweep.as_dict(), "hash": folder.name, "groups": _as_lists(groups)}))
+    is_same = {key: described.get(key) for key in asked} == asked
+    plan = Plan(groups, read_plan(folder).chunks, described["num_bytes"]) if is_same else None
+    for group in groups if plan is not None else ():
+        cuts = [(chunk.start, chunk.stop) for chunk in plan.chunks if chunk.group == group.number]
+        is_same &= [0, *(stop for _, stop in cuts)] == [*(start for start, _ in cuts), num_items(sweep, group)]
+    if plan is None or not is_same:
+        raise ExperimentError(
+            f"{shown(folder)}/sweep.json is damaged or that of another sweep; --fresh computes this one anew."
+        )
+    return plan
+
+
+def _as_lists(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [{"static": dict(group.static), "where": group.where} for group in groups]
 
 
 def _described(sweep: Sweep, plan: Plan, identity: str, command: str) -> dict[str, Any]:
@@ -95,7 +120,7 @@ def _described(sweep: Sweep, plan: Plan, identity: str, command: str) -> dict[st
         "command": command,
         "start": provenance.now(),
         **sweep.as_dict(),
-        "groups": [{"static": dict(group.static), "where": group.where} for group in plan.groups],
+        "groups": _as_lists(plan.groups),
         "chunks": [[chunk.group, chunk.start, chunk.stop] for chunk in plan.chunks],
         "num_bytes": plan.num_bytes,
     }
@@ -140,10 +165,10 @@ def finish(sweep: Sweep, plan: Plan, folder: Path, command: str) -> None:
         OSError: the result cannot be written; the chunks stay.
     """
     chunks = folder / "chunks"
-    with contextlib.suppress(FileNotFoundError), claims(chunks) as mine:
-        while not mine.take(FINISHING):
+    with claims(chunks) as mine:
+        while mine is not None and not mine.take(FINISHING):
             time.sleep(0.2)
-        if not chunks.is_dir():  # another process has finished meanwhile
+        if mine is None or not chunks.is_dir():  # another process has finished meanwhile
             return
         whole, groups = whole_dataset(sweep, plan, folder)
         record = _record(sweep, folder, command, chunks)
@@ -197,6 +222,10 @@ def load_sweep(folder: Path) -> xarray.Dataset:
             f"{described['command']}"
         )
     record = results.verified(folder)
+    if record["hash"] != described["hash"]:
+        raise ExperimentError(
+            f"{shown(folder)}: sweep.json is of {described['hash']}, the files are of {record['hash']}."
+        )
     groups = []
     for number in range(len(described["groups"])):
         with xarray.open_dataset(folder / f"group-{number:03d}.nc", engine="netcdf4", decode_times=False) as dataset:

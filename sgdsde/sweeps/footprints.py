@@ -32,7 +32,7 @@ def footprint(vectorised: Callable, arguments: tuple) -> tuple[float, float]:
 def items_at_once(fixed: float, each: float, total: int) -> int:
     """How many items fill the devices and fit into their free memory; at least one."""
     devices = jax.devices()
-    filling = math.ceil(FILLING.get(devices[0].platform, FILLING["cpu"]) / each) * len(devices)
+    filling = math.ceil(FILLING.get(devices[0].platform, FILLING["gpu"]) / each) * len(devices)
     free = free_memory()
     fitting = total if free is None else int((SHARE * free * _num_memories(devices) - fixed) / each)
     return max(1, min(total, filling, fitting))

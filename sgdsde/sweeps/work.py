@@ -51,7 +51,7 @@ def compute_missing(
     total = sum(map(len, wanted))
     program: Program | None = None
     with claims(folder) as mine, stopping() as stop, _bar(total) as bar:
-        while True:
+        while mine is not None:
             bar.n = total - sum(map(len, _missing(wanted, folder)))
             bar.refresh()
             choice = agreed(_choice(wanted, folder, mine, stop, program) if jax.process_index() == 0 else 0)
@@ -71,6 +71,7 @@ def compute_missing(
                     write_part(folder, chunk.number, part)
             finally:
                 mine.release(chunk.number)
+    return True  # another process has finished, and put the result together
 
 
 def _bar(total: int) -> tqdm:
