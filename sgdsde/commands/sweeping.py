@@ -181,7 +181,7 @@ def _show(folder: Path) -> int:
         print(f"sgdsde status {shown(folder)}")
         return PASSED
     from sgdsde.loading import load
-    from sgdsde.sweeps.tables import print_sweep
+    from sgdsde.sweeps.reading.tables import print_sweep
 
     dataset = load(folder)
     print_sweep(dataset)
@@ -241,7 +241,7 @@ def show(arguments: list[str]) -> int:
         results.verified(folder)
         return show_result(folder)
     from sgdsde.loading import load
-    from sgdsde.sweeps.tables import print_sweep
+    from sgdsde.sweeps.reading.tables import print_sweep
 
     print_sweep(load(folder), given.values)
     return PASSED
@@ -261,7 +261,7 @@ def compare_parser() -> argparse.ArgumentParser:
 def compare(arguments: list[str]) -> int:
     given = parsed(compare_parser(), arguments)
     from sgdsde.loading import load
-    from sgdsde.sweeps.tables import print_comparison
+    from sgdsde.sweeps.reading.tables import print_comparison
 
     print_comparison(*(load(Path(folder)) for folder in (given.first, given.second)))
     return PASSED

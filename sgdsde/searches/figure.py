@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdsde import style
 from sgdsde.searches.space import Choices, Interval
-from sgdsde.sweeps.scales import in_words, value_text
+from sgdsde.sweeps.reading.scales import in_words, value_text
 
 MOST_COLUMNS = 3
 WIDE = 30.0

@@ -88,9 +88,10 @@ def stacked_arrays(
             return stacked_arrays(experiment, config, smoke, Path(elsewhere))
     axes, num_seeds = axes_of_file(experiment, config, smoke=smoke)
     sweep = Sweep(experiment, config, axes, num_seeds, smoke, asks_checks=False)
-    plan = begin(sweep, folder / "sweep", size=None, fresh=False, command=f"sgdsde run {experiment.name}")
+    place = folder / "chunks" / "sweep"  # not in the folder itself, which the caller has locked
+    plan = begin(sweep, place, size=None, fresh=False, command=f"sgdsde run {experiment.name}")
     assert plan is not None  # a result is never put together there
-    whole = _computed(sweep, plan, folder / "sweep", lambda: whole_dataset(sweep, plan, folder / "sweep")[0])
+    whole = _computed(sweep, plan, place, lambda: whole_dataset(sweep, plan, place)[0])
     failures = json.loads(whole.attrs["failures"])
     if failures:
         raise RuntimeError(f"{len(failures)} runs failed, the first at {failures[0]['point']}: {failures[0]['reason']}")

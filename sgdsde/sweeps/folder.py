@@ -26,10 +26,10 @@ from sgdsde.experiment.runner import is_complete, opened_record
 from sgdsde.sweeps.axes import parsed_assignments
 from sgdsde.sweeps.chunks import attributes_of, claims, finished
 from sgdsde.sweeps.dataset import combined, group_dataset
-from sgdsde.sweeps.figures import sweep_figure
 from sgdsde.sweeps.plan import Chunk, Group, Sweep, groups_of, num_items
 from sgdsde.sweeps.planning import Plan, planned
-from sgdsde.sweeps.summary import write_summary_csv
+from sgdsde.sweeps.reading.figures import sweep_figure
+from sgdsde.sweeps.reading.summary import write_summary_csv
 
 FINISHING = 10**7
 """the lock's byte that stands for putting the result together"""

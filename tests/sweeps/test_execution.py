@@ -142,7 +142,7 @@ def test_divergence_is_counted_and_an_impossible_point_is_recorded_and_the_rest_
 
 
 def test_other_lengths_end_in_nan_and_are_not_taken_for_divergence(toy):
-    from sgdsde.sweeps.averages import seed_averages
+    from sgdsde.sweeps.reading.averages import seed_averages
 
     walk = load_experiment(Path(__file__).with_name("walk.py"))
     config = walk.config_class()
@@ -261,7 +261,7 @@ def test_an_experiment_with_a_sweep_gets_stacked_arrays(toy, tmp_path):
     small, _ = stacked_arrays(swept, swept.smoke, True, None)
     assert small["means"].shape == (2, 2, 2, 2)
     np.testing.assert_array_equal(small["mean"], [1, 4])
-    assert (tmp_path / "part" / "sweep" / "chunks").is_dir()
+    assert (tmp_path / "part" / "chunks" / "sweep" / "chunks").is_dir()
 
 
 PROGRAM = """
@@ -317,7 +317,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_the_chunk_under_way_alone(toy, 
     finally:
         process.kill()
         process.communicate()
-    assert process.returncode == 130
+    assert process.returncode in (130, -signal.SIGINT)  # the latter where the chunk has just ended
     (folder,) = Path("runs/toy").iterdir()
     assert {file.name for file in folder.iterdir()} == {"sweep.json", "chunks"}
     assert not [file for file in (folder / "chunks").iterdir() if file.name.startswith(".")]

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from sgdsde.experiment.check import STANDARD_ERRORS
 from sgdsde.experiment.report import COLOURS
-from sgdsde.sweeps import differences
-from sgdsde.sweeps.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
-from sgdsde.sweeps.scales import value_text
-from sgdsde.sweeps.summary import point_columns, points
+from sgdsde.sweeps.reading import differences
+from sgdsde.sweeps.reading.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
+from sgdsde.sweeps.reading.scales import value_text
+from sgdsde.sweeps.reading.summary import point_columns, points
 
 MOST_ROWS = 200
 MOST_FAILURES = 5

@@ -10,10 +10,10 @@ import xarray
 
 from sgdsde import style
 from sgdsde.experiment.folders import ExperimentError, nearest
-from sgdsde.sweeps import panels, scales
-from sgdsde.sweeps.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
-from sgdsde.sweeps.panels import plain
-from sgdsde.sweeps.scales import Scale
+from sgdsde.sweeps.reading import panels, scales
+from sgdsde.sweeps.reading.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
+from sgdsde.sweeps.reading.panels import plain
+from sgdsde.sweeps.reading.scales import Scale
 
 MOST_VALUES = 6
 MOST_MULTIPLES = 6

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from sgdsde.sweeps.averages import SeedAverage, seed_averages, swept_axes
+from sgdsde.sweeps.reading.averages import SeedAverage, seed_averages, swept_axes
 
 VALUE_COLUMNS = (
     "kind", "name", "value", "standard_error", "num_seeds", "num_diverged", "num_failed",

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from sgdsde.experiment.folders import ExperimentError
-from sgdsde.sweeps import tables
-from sgdsde.sweeps.tables import print_comparison, print_sweep
+from sgdsde.sweeps.reading import tables
+from sgdsde.sweeps.reading.tables import print_comparison, print_sweep
 
 AXES = [{"learning_rate": [0.1, 0.2]}, {"noise": ["sgd", "levy"]}]
 

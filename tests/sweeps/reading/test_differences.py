@@ -7,7 +7,7 @@ import pytest
 
 from sgdsde.experiment.check import STANDARD_ERRORS
 from sgdsde.experiment.folders import ExperimentError
-from sgdsde.sweeps.differences import (
+from sgdsde.sweeps.reading.differences import (
     DIFFERENCE_COLUMNS,
     changed_fields,
     comparison_rows,

@@ -8,8 +8,8 @@ import xarray
 
 from sgdsde.experiment.check import STANDARD_ERRORS
 from sgdsde.experiment.folders import ExperimentError
-from sgdsde.sweeps.averages import seed_averages
-from sgdsde.sweeps.summary import point_columns, points, summary_rows
+from sgdsde.sweeps.reading.averages import seed_averages
+from sgdsde.sweeps.reading.summary import point_columns, points, summary_rows
 
 DIFFERENCE_COLUMNS = (
     "kind", "name", "first_value", "first_standard_error", "first_num_finite", "second_value", "second_standard_error",

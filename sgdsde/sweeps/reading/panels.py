@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from sgdsde import style
-from sgdsde.sweeps.averages import SeedAverage
-from sgdsde.sweeps.scales import Scale, draw_ticks
+from sgdsde.sweeps.reading.averages import SeedAverage
+from sgdsde.sweeps.reading.scales import Scale, draw_ticks
 
 MISSING_COLOUR = "0.55"
 MOST_WRITTEN_COLUMNS, MOST_WRITTEN_ROWS = 5, 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgdsde import style
-from sgdsde.sweeps.scales import ascending, draw_ticks, scale_of
+from sgdsde.sweeps.reading.scales import ascending, draw_ticks, scale_of
 
 
 @pytest.mark.parametrize(

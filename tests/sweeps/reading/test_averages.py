@@ -7,7 +7,7 @@ import xarray
 
 from sgdsde.experiment.check import Check
 from sgdsde.experiment.folders import ExperimentError
-from sgdsde.sweeps.averages import MOST_ENTRIES, by_interest, chosen, seed_averages
+from sgdsde.sweeps.reading.averages import MOST_ENTRIES, by_interest, chosen, seed_averages
 
 RATES = {"learning_rate": [0.1, 0.2]}
 

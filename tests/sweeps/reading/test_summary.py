@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 
-from sgdsde.sweeps.summary import VALUE_COLUMNS, points, summary_rows, write_summary_csv
+from sgdsde.sweeps.reading.summary import VALUE_COLUMNS, points, summary_rows, write_summary_csv
 
 
 def test_rows_are_points_times_values_in_order(dataset_of):

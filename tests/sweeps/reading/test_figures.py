@@ -8,8 +8,8 @@ from matplotlib.collections import FillBetweenPolyCollection, QuadMesh
 
 from sgdsde import style
 from sgdsde.experiment.folders import ExperimentError
-from sgdsde.sweeps.figures import MOST_VALUES, sweep_figure
-from sgdsde.sweeps.panels import FAIL
+from sgdsde.sweeps.reading.figures import MOST_VALUES, sweep_figure
+from sgdsde.sweeps.reading.panels import FAIL
 
 RATES = {"learning_rate": [0.04, 0.01, 0.02]}
 SIZES = {"batch_size": [1, 8]}
