@@ -44,9 +44,14 @@ def create_text(path: Path, text: str) -> bool:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, path)
-    except FileExistsError:
-        return False
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links: a lock of the caller keeps others out
+            if path.exists():
+                return False
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     fsync(path.parent)

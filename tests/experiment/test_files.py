@@ -151,3 +151,16 @@ def test_write_text_replaces(tmp_path):
     files.write_text(tmp_path / "page", "two\n")
     assert (tmp_path / "page").read_bytes() == b"two\n"
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_created_once(tmp_path, monkeypatch, has_links):
+    def refuse(*arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    assert files.create_text(tmp_path / "plan", "first")
+    assert not files.create_text(tmp_path / "plan", "second")
+    assert (tmp_path / "plan").read_text() == "first"
+    assert [file.name for file in tmp_path.iterdir()] == ["plan"]
