@@ -92,6 +92,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(dynamics, tmp_path, monkeypatch,
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_computed_again_and_another_one_is(problem, tmp_path, monkeypatch):
     dynamics = sgd(problem, learning_rate=0.05, batch_size=2, sampling="with_replacement")
     with checkpoints(tmp_path, seconds=0):

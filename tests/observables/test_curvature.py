@@ -110,6 +110,7 @@ def dense_spectra(problem, params):
     return np.linalg.eigvalsh(np.asarray(dense, np.float64))
 
 
+@pytest.mark.slow
 def test_a_network_against_its_dense_hessian_inside_a_run(key):
     """Every chain of a recorded ensemble, the penalty included; vmapped and compiled with the loop."""
     problem = network(np.float64)

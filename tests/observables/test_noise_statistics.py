@@ -177,6 +177,7 @@ def test_tail_index_of_heavy_tailed_gradients_beside_its_null():
     assert (found["block_index"] < 1.5).all()
 
 
+@pytest.mark.slow
 def test_tail_index_inside_a_run(key):
     """Vmapped over chains and compiled with the loop, in float32; the value is that of the recorded parameters."""
     problem = problem_of(9, np.float32)

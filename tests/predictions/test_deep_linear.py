@@ -49,6 +49,7 @@ def test_closed_form_of_two_layers_as_printed_and_its_limits():
         assert predictions.mode_strength(1e6, **options) == s
 
 
+@pytest.mark.slow
 def test_a_network_under_gradient_descent_follows_the_curves_late_by_the_stated_time(key):
     """Four layers on exactly whitened inputs, so that the finite sum has the curves: the delay of step eta is
     (eta/2) log(f(u)/f(u(0))), f the speed of a weight, and what is left of it falls with eta^2."""

@@ -467,6 +467,7 @@ def summed_loss(model, examples):
     return examples[1].size * mean_loss(model, examples)
 
 
+@pytest.mark.slow
 def test_a_batch_loss_through_which_examples_interact_is_refused():
     examples = (INPUTS, LABELS)
     from_nnx(nnx_net, model_loss, examples, batch_loss=mean_loss)
@@ -531,6 +532,7 @@ def test_bad_input_names_the_argument_and_the_mend():
         model_of(Problem(lambda p, e: p * e, np.ones(2), lambda key: jnp.zeros(())), jnp.zeros(()))
 
 
+@pytest.mark.slow
 def test_importing_the_adapters_imports_no_network_library():
     code = """
 import sys, sgdsde

@@ -91,6 +91,7 @@ def test_closed_forms_are_left_out_where_they_do_not_pay():
     np.testing.assert_allclose(loss(few, PARAMS), by_hand(PARAMS, INPUTS[:3], TARGETS[:3])[0], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_taught_network_has_a_small_factor_and_no_noise_at_the_minimum(key):
     teacher = deep_linear.teacher([3.0, 2.0], num_inputs=3, num_outputs=2, key=key)
     options = {"num_examples": 360, "num_test_examples": 50, "is_whitened": True}

@@ -141,6 +141,7 @@ def test_divergence_is_counted_and_an_impossible_point_is_recorded_and_the_rest_
     assert list(dataset["step"].values) == [10, 20], "a coordinate, equal for all"
 
 
+@pytest.mark.slow
 def test_other_lengths_end_in_nan_and_are_not_taken_for_divergence(toy):
     from sgdsde.sweeps.reading.averages import seed_averages
 

@@ -65,6 +65,7 @@ def test_the_size_of_a_call_changes_nothing(walk):
         np.testing.assert_allclose(many[name], value, rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_halved_and_what_does_not_fit_alone_is_told(walk, monkeypatch):
     config = walk.config_class()
     sweep = Sweep(walk, config, axes_of(config, {"learning_rate": "0.05,0.1"}), 4, False)
