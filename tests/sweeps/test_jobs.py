@@ -46,15 +46,6 @@ def start(sweep, cluster, **options):
     return launch(sweep, Path("runs"), cluster, say=lambda line: None, **options)
 
 
-@pytest.mark.slow
-def test_local_processes_share_the_work_and_leave_the_result_alone(toy):
-    sweep = sweep_of(toy, {"mean": "1,2,3", "num_draws": "50,60"})
-    folder = start(sweep, HERE)
-    assert load(folder).sizes["mean"] == 3
-    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
-    assert start(sweep, HERE) == folder, "a second time there is nothing to do"
-
-
 def test_a_cluster_gets_an_array_of_jobs_with_paths_and_numbers(toy, monkeypatch):
     """Slurm's own part is submitit's: what it is asked for is recorded, and the job is then run in this process."""
     import submitit
@@ -173,6 +164,9 @@ def test_jobs_that_end_early_are_started_again(toy, monkeypatch):
     folder = start(sweep, HERE)
     assert len(submitted) == 2
     assert load(folder).sizes["mean"] == 8
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+    assert start(sweep, HERE) == folder, "a second time there is nothing to do"
+    assert len(submitted) == 2
 
 
 def test_no_cluster_is_one_paragraph(toy):
