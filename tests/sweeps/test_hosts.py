@@ -12,7 +12,7 @@ import pytest
 from sgdsde import load
 
 ROOT = Path(__file__).parents[2]
-SWEEP = ["sweep", str(Path(__file__).with_name("walk.py")), "--over", "learning_rate=0.05,0.1,0.2", "batch_size=1,2"]
+SWEEP = ["sweep", str(Path(__file__).with_name("walk.py")), "--over", "learning_rate=0.05,0.1,0.2"]
 SWEEP += ["--seeds", "3", "--device", "cpu"]
 
 
