@@ -7,7 +7,7 @@ import xarray
 
 from sgdsde.experiment import results
 from sgdsde.experiment.files import recover
-from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.folder import load_sweep
 
 __all__ = ["load"]
@@ -31,11 +31,7 @@ def load(path: str | Path) -> xarray.Dataset:
         raise ExperimentError(f"{path}: there is no such folder.")
     if (folder / "sweep.json").exists():
         return load_sweep(folder)
-    record = results.verified(folder)
-    if not (folder / "data.nc").exists():
-        raise ExperimentError(f"{shown(folder)} holds no arrays: status {record['status']} ({record.get('reason')}).")
-    with xarray.open_dataset(folder / "data.nc", engine="netcdf4", decode_times=False) as dataset:
-        loaded = dataset.load()
-    return loaded.assign_attrs(
+    dataset, record = results.load_arrays(folder)
+    return dataset.assign_attrs(
         config=json.dumps(results.read_json(folder / "config.json")), provenance=json.dumps(record)
     )

@@ -9,22 +9,18 @@ from jax.tree_util import tree_leaves
 
 from sgdsde.dynamics.contract import Dynamics
 
-__all__ = ["check_memory", "free_memory"]
+__all__ = ["check_memory", "free_memory", "shortage"]
 
 
 def check_memory(compiled: Any, num_at_once: int, dynamics: Dynamics, num_chains: int) -> None:
     """Raise MemoryError if a compiled function, run `num_at_once` times side by side, needs more than is free.
 
-    Counted: its temporary arrays and results as the compiler laid them out; what it is given lies in memory already.
     The message names the largest microbatch of examples that would fit, or fewer chains where there is none.
     """
-    analysis, free = compiled.memory_analysis(), free_memory()
-    if analysis is None or free is None:
+    lacking = shortage(compiled, num_at_once)
+    if lacking is None:
         return
-    temporary = analysis.temp_size_in_bytes * num_at_once
-    needed = temporary + (analysis.output_size_in_bytes - analysis.alias_size_in_bytes) * num_at_once
-    if needed <= free:
-        return
+    temporary, needed, free = lacking
     problem = dynamics.problem
     now = getattr(problem, "microbatch", None) or problem.num_examples
     fitting = int(now * max(0.0, free - (needed - temporary)) / max(temporary, 1) * 0.8)
@@ -39,6 +35,20 @@ def check_memory(compiled: Any, num_at_once: int, dynamics: Dynamics, num_chains
         f"simulate: {num_chains} chains of {size:,} parameters need {needed / 2**30:.3g} GiB beside what is there, "
         f"but {free / 2**30:.3g} GiB are free; {advice}"
     )
+
+
+def shortage(compiled: Any, num_at_once: int) -> tuple[int, int, int] | None:
+    """(bytes of temporary arrays, bytes needed, bytes free) of a compiled function, run `num_at_once` times side by
+    side, where more is needed than is free; None where it fits, or nothing is known.
+
+    Counted: temporary arrays and results as the compiler laid them out; what it is given lies in memory already.
+    """
+    analysis, free = compiled.memory_analysis(), free_memory()
+    if analysis is None or free is None:
+        return None
+    temporary = analysis.temp_size_in_bytes * num_at_once
+    needed = temporary + (analysis.output_size_in_bytes - analysis.alias_size_in_bytes) * num_at_once
+    return None if needed <= free else (temporary, needed, free)
 
 
 def free_memory() -> int | None:

@@ -11,8 +11,10 @@ from sgdsde.commands.parsing import (
     FAILED,
     PASSED,
     add_experiments_flag,
+    add_file_flags,
     add_run_flags,
     complain,
+    config_of,
     loaded,
     new_parser,
     parsed,
@@ -25,10 +27,7 @@ from sgdsde.experiment.folders import ExperimentError
 def run_parser() -> argparse.ArgumentParser:
     parser = new_parser("run", "Compute one experiment and save the result in runs/NAME/<hash>/.", add_help=False)
     parser.add_argument("file", nargs="?", metavar="FILE", help="an experiment file, or the name of an experiment")
-    add_run_flags(parser)
-    parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
-    add_experiments_flag(parser)
-    parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
+    add_file_flags(parser)
     return parser
 
 
@@ -43,12 +42,8 @@ def run(arguments: list[str]) -> int:
             "Name the experiment first: sgdsde run FILE [--FIELD VALUE ...]. `sgdsde list` names all."
         )
     experiment = loaded(given.file, given.experiments)
-    from sgdsde.experiment.flags import parsed_config
-
-    if given.help:
-        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
     default = experiment.smoke if given.smoke else experiment.config_class()
-    config = parsed_config(experiment, rest, command="run", default=default, show_help=given.help)
+    config = config_of(parser, given, rest, experiment, "run", default)
     home = folders.home(experiment.file, given.experiments)
     folder = _computed(experiment, config, given, Path(given.output or home / "runs"), ["run", *arguments], home)
     return show_result(folder)

@@ -39,6 +39,14 @@ def add_experiments_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiments", metavar="DIR", help=text)
 
 
+def add_file_flags(parser: argparse.ArgumentParser) -> None:
+    """Of a command that computes one experiment under runs/."""
+    add_run_flags(parser)
+    parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
+    add_experiments_flag(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
+
+
 def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     given, rest = parser.parse_known_args(arguments)
     if rest:
@@ -51,6 +59,22 @@ def loaded(named: str, experiments: str | None) -> Any:
     from sgdsde.experiment.config import load_experiment
 
     return load_experiment(folders.experiment_file(named, experiments))
+
+
+def config_of(
+    parser: argparse.ArgumentParser,
+    given: argparse.Namespace,
+    rest: list[str],
+    experiment: Any,
+    command: str,
+    default: Any,
+) -> Any:
+    """The Config that the rest of a command asks for; with --help, prints the flags and the fields and leaves."""
+    from sgdsde.experiment.flags import parsed_config
+
+    if given.help:
+        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
+    return parsed_config(experiment, rest, command=command, default=default, show_help=given.help)
 
 
 def num_columns() -> int:

@@ -7,9 +7,9 @@ from sgdsde.commands.parsing import (
     BROKEN,
     PASSED,
     Parser,
-    add_experiments_flag,
-    add_run_flags,
+    add_file_flags,
     complain,
+    config_of,
     loaded,
     new_parser,
     unwritten,
@@ -53,10 +53,7 @@ def search_parser() -> Parser:
     )
     text = "trials computed together; by default 4"
     parser.add_argument("--at-once", dest="at_once", type=int, default=4, metavar="N", help=text)
-    add_run_flags(parser)
-    parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
-    add_experiments_flag(parser)
-    parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
+    add_file_flags(parser)
     return parser
 
 
@@ -70,12 +67,8 @@ def search(arguments: list[str]) -> int:
     if given.file is None:
         raise ExperimentError(f"Name the experiment first: {EXAMPLE}. `sgdsde list` names all.")
     experiment = loaded(given.file, given.experiments)
-    from sgdsde.experiment.flags import parsed_config
-
-    if given.help:
-        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
     default = experiment.smoke if given.smoke else experiment.config_class()
-    config = parsed_config(experiment, rest, command="search", default=default, show_help=given.help)
+    config = config_of(parser, given, rest, experiment, "search", default)
     if not given.over:
         raise ExperimentError(f"Say which fields to search: {EXAMPLE}.")
     if (given.minimise is None) == (given.maximise is None):

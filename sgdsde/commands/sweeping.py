@@ -9,8 +9,9 @@ from sgdsde.commands.parsing import (
     BROKEN,
     PASSED,
     add_experiments_flag,
-    add_run_flags,
+    add_file_flags,
     complain,
+    config_of,
     loaded,
     new_parser,
     parsed,
@@ -58,9 +59,7 @@ def sweep_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chunk", type=int, metavar="N", help="runs in one chunk; by default as many as fill the devices"
     )
-    add_run_flags(parser)
-    parser.add_argument("--output", metavar="DIR", help="a folder that takes the place of runs/")
-    add_experiments_flag(parser)
+    add_file_flags(parser)
     where = parser.add_argument_group("where it runs; by default here, on all local devices")
     where.add_argument(
         "--distributed", nargs="?", const="", metavar="HOST:PORT,COUNT,PLACE",
@@ -76,7 +75,6 @@ def sweep_parser() -> argparse.ArgumentParser:
     where.add_argument("--partition", metavar="NAME", help="slurm: the partition")
     where.add_argument("--time", type=float, metavar="MINUTES", help="slurm: longest time of a job")
     where.add_argument("--gpus", type=int, metavar="N", help="slurm: GPUs of a job")
-    parser.add_argument("-h", "--help", action="store_true", help="show this, and the fields of FILE, and exit")
     return parser
 
 
@@ -89,13 +87,10 @@ def sweep(arguments: list[str]) -> int:
         print(parser.format_help())
         return PASSED
     found, experiment = _asked_for(given)
-    from sgdsde.experiment.flags import parsed_config
     from sgdsde.sweeps.specification import base_config, sweep_of
 
-    if given.help:
-        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
     default = base_config(experiment, found, smoke=given.smoke)
-    config = parsed_config(experiment, rest, command="sweep", default=default, show_help=given.help)
+    config = config_of(parser, given, rest, experiment, "sweep", default)
     asked = {"num_seeds": given.seeds, "physical_time": given.physical_time, "smoke": given.smoke}
     asked |= {"over": given.over, "zipped": given.zip, "found": found, "asks_checks": not given.no_checks}
     swept = sweep_of(experiment, config, **asked)
@@ -138,7 +133,7 @@ def _asked_for(given: argparse.Namespace) -> tuple[dict[str, Any], Any]:
 
 
 def _check_flags(given: argparse.Namespace) -> None:
-    for flag in ("seeds", "chunk", "workers"):
+    for flag in ("chunk", "workers"):
         value = getattr(given, flag)
         if value is not None and value < 1:
             raise ExperimentError(f"--{flag}: expected at least 1, got {value}.")

@@ -77,6 +77,16 @@ def working_folder(target: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def working_copy(folder: Path, target: Path) -> Iterator[Path]:
+    """A working folder for `target` that begins with a copy of the files of `folder`."""
+    with working_folder(target) as work:
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, work / file.name)
+        yield work
+
+
 def publish(work: Path, target: Path) -> None:
     """Put a finished working folder in the place of `target`, which may exist; never a mixture of both."""
     for file in sorted(work.iterdir()):

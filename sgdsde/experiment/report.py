@@ -10,17 +10,22 @@ COLUMNS = ("check", "measured", "predicted", "tolerance", "expect", "verdict")
 COLOURS = {"pass": "green", "fail": "bold red", "underpowered": "bold yellow"}
 
 
+def console() -> Any:
+    """The screen; where there is no terminal, lines of 160 characters."""
+    from rich.console import Console
+
+    screen = Console(highlight=False, soft_wrap=False)
+    return screen if screen.is_terminal else Console(highlight=False, width=160)
+
+
 def print_result(folder: Path) -> None:
     """The table of checks, the verdict, the figure's path and the time."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     verdict, provenance = results.read_verdict(folder), results.read_json(folder / "provenance.json")
-    console = Console(highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    screen = console()
     name = verdict["experiment"]
     table = Table(
         title=f"{name}{' (smoke size: not judged)' if verdict['smoke'] else ''}", box=box.SIMPLE_HEAVY, pad_edge=False
@@ -31,9 +36,9 @@ def print_result(folder: Path) -> None:
     for check in verdict["checks"]:
         row = row_of(check)
         table.add_row(*map(Text, row[:-1]), Text(row[-1], style=COLOURS.get(row[-1], "")))
-    console.print(table)
+    screen.print(table)
     line = f"figure: {shown(folder / 'figure.pdf')}"
-    console.print(Text(f"{summary(verdict)}; {wall_time(provenance)}, {provenance['peak_memory_mib']:.0f} MiB"))
+    screen.print(Text(f"{summary(verdict)}; {wall_time(provenance)}, {provenance['peak_memory_mib']:.0f} MiB"))
     print(line)  # never wrapped: a path is there to be copied
 
 

@@ -45,15 +45,26 @@ def load_result(folder: str | Path) -> Result:
         ExperimentError: not a result folder, damaged, of another schema, or without saved arrays.
     """
     folder = Path(folder)
+    dataset, provenance = load_arrays(folder)
+    arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
+    return Result(folder, read_json(folder / "config.json"), provenance, read_verdict(folder), arrays)
+
+
+def load_arrays(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The arrays of a result folder as an xarray Dataset, and its provenance; raises as `load_result`."""
     provenance = verified(folder)
     if not (folder / "data.nc").exists():
         why = provenance.get("reason") or "the run did not end"
         raise ExperimentError(f"{shown(folder)} holds no arrays: status {provenance['status']} ({why}).")
+    return read_dataset(folder / "data.nc"), provenance
+
+
+def read_dataset(file: Path) -> Any:
+    """An xarray Dataset that `write_dataset` wrote, in memory."""
     import xarray
 
-    with xarray.open_dataset(folder / "data.nc", engine="netcdf4", decode_times=False) as dataset:
-        arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
-    return Result(folder, read_json(folder / "config.json"), provenance, read_verdict(folder), arrays)
+    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
+        return dataset.load()
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:

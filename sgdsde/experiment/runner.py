@@ -27,7 +27,7 @@ from sgdsde.experiment.config import (
     reason,
     source_hash,
 )
-from sgdsde.experiment.files import locked, publish, recover, working_folder
+from sgdsde.experiment.files import locked, publish, recover, working_copy, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
 
 LARGEST_DATA = 1_000_000
@@ -87,18 +87,15 @@ def run_experiment(
         OSError: the result cannot be written.
     """
     config = normalised(config)
-    environment = provenance.environment()
-    source = source_hash(experiment.file)
     values = config_as_dict(config)
-    identity = {"config": values, "smoke": smoke, "dtype": environment["dtype"], "platform": environment["platform"]}
-    target = runs / experiment.name / content_hash(source, **identity)
+    target = runs / experiment.name / identity_of(experiment, config=values, smoke=smoke)
     size = "smoke size" if smoke else "full size"
     for place in () if fresh else (published, target):
         if place is not None and is_complete(place, target.name, say):
             say(f"{experiment.name}: already computed with this code and config, shown again; --fresh computes anew")
             return place
-    say(f"{experiment.name}: {size}, {environment['dtype']}, {environment['platform']} -> {shown(target)}")
-    record = opened_record(experiment, smoke=smoke, seed=config.seed, command=command, source=source, named=target.name)
+    record = opened_record(experiment, smoke=smoke, seed=config.seed, command=command, named=target.name)
+    say(f"{experiment.name}: {size}, {record['dtype']}, {record['platform']} -> {shown(target)}")
     started = time.monotonic()
     provenance.reset_peak_memory()
     with working_folder(target) as work:
@@ -129,9 +126,14 @@ def run_experiment(
     raise explained from failure
 
 
-def opened_record(
-    experiment: Experiment, *, smoke: bool, seed: int, command: str, source: str, named: str
-) -> dict[str, Any]:
+def identity_of(experiment: Experiment, **values: Any) -> str:
+    """The hash that names what an experiment computes: its code, these values, precision and platform."""
+    environment = provenance.environment()
+    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
+    return content_hash(source_hash(experiment.file), **values, **kept)
+
+
+def opened_record(experiment: Experiment, *, smoke: bool, seed: int, command: str, named: str) -> dict[str, Any]:
     """The provenance of a result that is being computed: code, command, versions, device. `named`: its folder."""
     return {
         "schema": results.SCHEMA,
@@ -142,7 +144,7 @@ def opened_record(
         "smoke": smoke,
         "seed": seed,
         **provenance.commit(experiment.file.parent),
-        "source": source,
+        "source": source_hash(experiment.file),
         "hash": named,
         "start": provenance.now(),
         "end": None,
@@ -344,9 +346,7 @@ def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, 
     if source != result.provenance["source"]:
         say(f"note: the code has changed since {shown(folder)} was computed; its arrays are taken as they are")
     record = {"redrawn": provenance.now()}
-    with working_folder(folder) as work:
-        for file in folder.iterdir():
-            shutil.copyfile(file, work / file.name)
+    with working_copy(folder, folder) as work:
         config = changed(experiment.config_class(), result.config)
         if judged:
             checks, smoke = checked(experiment, config, result.arrays), result.provenance["smoke"]
@@ -376,9 +376,7 @@ def publish_result(folder: Path, target: Path) -> None:
         )
     if target.exists() and any(target.iterdir()) and not (target / "provenance.json").exists():
         raise ExperimentError(f"{shown(target)} exists and is no result folder; move it away.")
-    with working_folder(target) as work:
-        for file in folder.iterdir():
-            shutil.copyfile(file, work / file.name)
+    with working_copy(folder, target) as work:
         publish(work, target)
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from sgdsde import style
 from sgdsde.experiment import provenance, results
-from sgdsde.experiment.config import source_hash
 from sgdsde.experiment.files import publish, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.report import console
 from sgdsde.experiment.runner import opened_record
 from sgdsde.searches.figure import drawn_search
 from sgdsde.searches.journal import Outcome
@@ -75,10 +75,7 @@ def publish_trials(
         OSError: it cannot be written; an earlier result stays.
     """
     experiment, objective = search.experiment, search.objective
-    source = source_hash(experiment.file)
-    record = opened_record(
-        experiment, smoke=search.smoke, seed=search.config.seed, command=command, source=source, named=folder.name
-    )
+    record = opened_record(experiment, smoke=search.smoke, seed=search.config.seed, command=command, named=folder.name)
     seconds = sum(trial.outcome.seconds for trial in trials)
     record |= {"status": "done" if is_enough else "interrupted", "end": provenance.now()}
     record |= {"wall_seconds": round(seconds, 2), **provenance.peak_memory()}
@@ -159,19 +156,16 @@ def _text(value: Any) -> str:
 def print_search(folder: Path) -> bool:
     """The best trials of a result folder and the command that runs the best one; whether there is one."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     described = results.read_json(folder / "search.json")
     num_trials, num_failed = described["num_trials"], described["num_failed"]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    screen = console()
     best, objective = described["best"], described["objective"]
     if best:
         title = f"{described['experiment']}: the best {len(best)} of {num_trials} trials to {objective['direction']}"
-        console.print(Text(f"{title} {objective['name']}", style="bold"))
+        screen.print(Text(f"{title} {objective['name']}", style="bold"))
         table = Table(box=box.SIMPLE_HEAVY, pad_edge=False)
         for column in ("trial", objective["name"], *best[0]["values"]):
             table.add_column(Text(column), justify="right", overflow="fold")
@@ -179,12 +173,12 @@ def print_search(folder: Path) -> bool:
             error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
             values = [_text(value) for value in row["values"].values()]
             table.add_row(*map(Text, (str(row["trial"]), f"{row['value']:.5g}{error}", *values)))
-        console.print(table)
+        screen.print(table)
     failed = f", {num_failed} without a value (see trials.csv)" if num_failed else ""
     seeds = f", means of {described['num_seeds']} seeds" if described["num_seeds"] > 1 else ""
-    console.print(Text(f"{described['experiment']}: {num_trials} trials{seeds}{failed}"))
+    screen.print(Text(f"{described['experiment']}: {num_trials} trials{seeds}{failed}"))
     for reason, count in list(described["reasons"].items())[:3]:
-        console.print(Text(f"  {count} trial(s): {reason}"))
+        screen.print(Text(f"  {count} trial(s): {reason}"))
     print(f"figure: {shown(folder / 'figure.pdf')}")
     if best:
         print(f"best: {best[0]['command']}")

@@ -13,10 +13,9 @@ from typing import Any
 import jax
 from tqdm.auto import tqdm
 
-from sgdsde.experiment import provenance
-from sgdsde.experiment.config import Experiment, config_as_dict, content_hash, source_hash
+from sgdsde.experiment.config import Experiment, config_as_dict
 from sgdsde.experiment.folders import ExperimentError, shown
-from sgdsde.experiment.runner import trace_run
+from sgdsde.experiment.runner import identity_of, trace_run
 from sgdsde.interruption import Stop, stopping
 from sgdsde.searches.evaluation import Evaluator
 from sgdsde.searches.journal import Asked, Journal, Outcome, check_optuna, opened
@@ -69,8 +68,6 @@ def search_of(
         ExperimentError: no such objective; values in the space with which the experiment cannot run; no optuna.
     """
     check_optuna()
-    if num_seeds < 1:
-        raise ExperimentError(f"--seeds: expected at least 1, got {num_seeds}.")
     if jax.process_count() > 1:
         raise ExperimentError("A search does not span the hosts of one program; start one process for each instead.")
     ends = _evaluator(Search(experiment, config, space, Objective(name, is_maximised), num_seeds, smoke)).sweep_over(
@@ -95,10 +92,7 @@ def _check_configs(ends: Sweep) -> None:
 
 def place_of(search: Search, runs: Path) -> Path:
     """`runs/NAME/search-<hash>`: changed values or changed code are another search."""
-    environment = provenance.environment()
-    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
-    source = source_hash(search.experiment.file)
-    return runs / search.experiment.name / f"search-{content_hash(source, **search.as_dict(), **kept)}"
+    return runs / search.experiment.name / f"search-{identity_of(search.experiment, **search.as_dict())}"
 
 
 def run_search(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from sgdsde.experiment.files import fsync
-from sgdsde.experiment.results import write_arrays
+from sgdsde.experiment.results import read_dataset, write_arrays
 
 try:
     import fcntl
@@ -71,13 +71,11 @@ def write_part(folder: Path, number: int, part: Part) -> Path:
 
 def read_part(file: Path) -> Part | None:
     """A chunk's file read back; None if it is damaged: its bytes are not those that its name was made from."""
-    import xarray
-
     if _digest(file) != NAME.fullmatch(file.name)[2]:
         return None
-    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
-        arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
-        attributes = {str(name): str(value) for name, value in dataset.attrs.items()}
+    dataset = read_dataset(file)
+    arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
+    attributes = {str(name): str(value) for name, value in dataset.attrs.items()}
     failures = {int(place): why for place, why in json.loads(attributes.pop("failures")).items()}
     return Part(arrays, failures, attributes)
 

@@ -19,10 +19,9 @@ import xarray
 from sgdsde import style
 from sgdsde.devices import agreed
 from sgdsde.experiment import provenance, results
-from sgdsde.experiment.config import content_hash, source_hash
-from sgdsde.experiment.files import create_text, publish, recover, renaming, working_folder
+from sgdsde.experiment.files import create_text, publish, recover, renaming, working_copy, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
-from sgdsde.experiment.runner import is_complete, opened_record
+from sgdsde.experiment.runner import identity_of, is_complete, opened_record
 from sgdsde.sweeps.axes import parsed_assignments
 from sgdsde.sweeps.chunks import attributes_of, claims, finished
 from sgdsde.sweeps.dataset import combined, group_dataset
@@ -37,13 +36,7 @@ FINISHING = 10**7
 
 def place_of(sweep: Sweep, runs: Path) -> Path:
     """`runs/NAME/sweep-<hash>`: changed values or changed code are another sweep."""
-    environment = provenance.environment()
-    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
-    return (
-        runs
-        / sweep.experiment.name
-        / f"sweep-{content_hash(source_hash(sweep.experiment.file), **sweep.as_dict(), **kept)}"
-    )
+    return runs / sweep.experiment.name / f"sweep-{identity_of(sweep.experiment, **sweep.as_dict())}"
 
 
 def begin(sweep: Sweep, folder: Path, *, size: int | None, fresh: bool, command: str) -> Plan | None:
@@ -171,12 +164,13 @@ def finish(sweep: Sweep, plan: Plan, folder: Path, command: str) -> None:
         if mine is None or not chunks.is_dir():  # another process has finished meanwhile
             return
         whole, groups = whole_dataset(sweep, plan, folder)
-        record = _record(sweep, folder, command, chunks)
+        described = read_description(folder)
+        record = _record(sweep, folder, command, described["start"])
         with working_folder(folder) as work:
             shutil.copyfile(folder / "sweep.json", work / "sweep.json")
             for group, dataset in zip(plan.groups, groups):
                 results.write_dataset(work / f"group-{group.number:03d}.nc", dataset)
-            whole.attrs |= described_attributes(read_description(folder), record)
+            whole.attrs |= described_attributes(described, record)
             write_summary_csv(work / "summary.csv", whole)
             if len(whole.data_vars) > 1:  # beside `failed`
                 style.save(sweep_figure(whole), work)
@@ -184,14 +178,11 @@ def finish(sweep: Sweep, plan: Plan, folder: Path, command: str) -> None:
             publish(work, folder)
 
 
-def _record(sweep: Sweep, folder: Path, command: str, chunks: Path) -> dict[str, Any]:
+def _record(sweep: Sweep, folder: Path, command: str, started: str) -> dict[str, Any]:
     """The provenance of the finished sweep; its wall time is that of all chunks together, whoever computed them."""
-    files = finished(chunks).values()
-    started = read_description(folder)["start"]
-    seconds = sum(float(attributes_of(file)["seconds"]) for file in files)
-    source = source_hash(sweep.experiment.file)
+    seconds = sum(float(attributes_of(file)["seconds"]) for file in finished(folder / "chunks").values())
     record = opened_record(
-        sweep.experiment, smoke=sweep.smoke, seed=sweep.config.seed, command=command, source=source, named=folder.name
+        sweep.experiment, smoke=sweep.smoke, seed=sweep.config.seed, command=command, named=folder.name
     )
     ended = {"status": "done", "start": started, "end": provenance.now(), "wall_seconds": round(seconds, 2)}
     return record | ended | provenance.peak_memory()
@@ -226,10 +217,7 @@ def load_sweep(folder: Path) -> xarray.Dataset:
         raise ExperimentError(
             f"{shown(folder)}: sweep.json is of {described['hash']}, the files are of {record['hash']}."
         )
-    groups = []
-    for number in range(len(described["groups"])):
-        with xarray.open_dataset(folder / f"group-{number:03d}.nc", engine="netcdf4", decode_times=False) as dataset:
-            groups.append(dataset.load())
+    groups = [results.read_dataset(folder / f"group-{number:03d}.nc") for number in range(len(described["groups"]))]
     whole = combined(described["axes"], [group["where"] for group in described["groups"]], groups)
     whole.attrs |= described_attributes(described, record)
     return whole
@@ -243,11 +231,8 @@ def redraw_sweep(folder: Path, values: Sequence[str] | None, at: Sequence[str]) 
     """
     dataset = load_sweep(folder)
     drawn = sweep_figure(dataset, values=values, at=parsed_assignments(at))
-    record = results.verified(folder) | {"redrawn": provenance.now()}
-    with working_folder(folder) as work:
-        for file in folder.iterdir():
-            if file.is_file():
-                shutil.copyfile(file, work / file.name)
+    record = json.loads(dataset.attrs["provenance"]) | {"redrawn": provenance.now()}
+    with working_copy(folder, folder) as work:
         style.save(drawn, work)
         results.write_provenance(work, record, seal=True)
         publish(work, folder)

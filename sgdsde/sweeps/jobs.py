@@ -28,7 +28,7 @@ from sgdsde.sweeps.work import compute_missing
 
 MOST_RETRIES = 3
 """times that local jobs are started again without a chunk done in between"""
-A_WEEK = 7 * 24 * 60
+AN_HOUR, A_WEEK = 60, 7 * 24 * 60
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def _executor(cluster: Cluster, jobs: Path) -> Any:
         executor = submitit.AutoExecutor(folder=jobs, cluster=cluster.launcher)
     except RuntimeError as error:
         raise ExperimentError(f"--launcher {cluster.launcher}: {error}") from error
-    settings: dict[str, Any] = {"name": "sgdsde", "timeout_min": int(cluster.minutes or A_WEEK)}
+    longest = AN_HOUR if cluster.launcher == "slurm" else A_WEEK
+    settings: dict[str, Any] = {"name": "sgdsde", "timeout_min": int(cluster.minutes or longest)}
     if cluster.launcher == "slurm":
         settings |= {"slurm_partition": cluster.partition} if cluster.partition else {}
         settings |= {"slurm_array_parallelism": cluster.workers} if cluster.workers else {}
-        settings["timeout_min"] = int(cluster.minutes or 60)
     settings |= {"gpus_per_node": cluster.gpus} if cluster.gpus else {}
     executor.update_parameters(**settings)
     return executor

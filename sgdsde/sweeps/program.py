@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from sgdsde.devices import CHAINS, executable, num_cores, on_mesh, run_all, to_host
-from sgdsde.memory import free_memory
+from sgdsde.memory import shortage
 from sgdsde.sweeps.footprints import PROBE, footprint
 from sgdsde.sweeps.plan import Group, Sweep, is_traced_field
 
@@ -163,11 +163,9 @@ class Program:
 def _check_memory(compiled: Any, num_at_once: int) -> None:
     """Raise MemoryError where a compiled function, `num_at_once` times side by side, needs more than is free: a CPU's
     system would kill the process instead."""
-    analysis, free = compiled.memory_analysis(), free_memory()
-    if analysis is None or free is None:
-        return
-    needed = num_at_once * (analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
-    if needed > free:
+    lacking = shortage(compiled, num_at_once)
+    if lacking is not None:
+        _, needed, free = lacking
         raise MemoryError(f"{needed / 2**30:.3g} GiB are needed, {free / 2**30:.3g} GiB are free")
 
 

@@ -52,9 +52,10 @@ def compute_missing(
     program: Program | None = None
     with claims(folder) as mine, stopping() as stop, _bar(total) as bar:
         while mine is not None:
-            bar.n = total - sum(map(len, _missing(wanted, folder)))
+            missing = _missing(wanted, folder)
+            bar.n = total - sum(map(len, missing))
             bar.refresh()
-            choice = agreed(_choice(wanted, folder, mine, stop, program) if jax.process_index() == 0 else 0)
+            choice = agreed(_choice(missing, folder, mine, stop, program) if jax.process_index() == 0 else 0)
             if choice == ELSEWHERE and waits:
                 time.sleep(PAUSE)
                 continue
@@ -88,9 +89,8 @@ def _missing(wanted: list[Chunk], folder: Path) -> list[Chunk]:
     return [chunk for chunk in wanted if chunk.number not in done]
 
 
-def _choice(wanted: list[Chunk], folder: Path, mine: Claims, stop: Stop, program: Program | None) -> int:
+def _choice(missing: list[Chunk], folder: Path, mine: Claims, stop: Stop, program: Program | None) -> int:
     """The number of a missing chunk that is now claimed, or DONE, STOPPED, ELSEWHERE (others work at the rest)."""
-    missing = _missing(wanted, folder)
     if not missing:
         return DONE
     if stop.requested:

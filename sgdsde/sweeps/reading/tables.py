@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sgdsde.experiment.check import STANDARD_ERRORS
-from sgdsde.experiment.report import COLOURS
+from sgdsde.experiment.report import COLOURS, console
 from sgdsde.sweeps.reading import differences
 from sgdsde.sweeps.reading.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
 from sgdsde.sweeps.reading.scales import value_text
@@ -36,7 +36,7 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
     Raises:
         ExperimentError: an unknown name in `values`.
     """
-    console = _console()
+    screen = console()
     order = range(len(swept_axes(dataset)))
     averages = [average.arranged(order, (-1,)) for average in seed_averages(dataset)]
     shown = chosen(averages, values) if values else by_interest(averages)
@@ -49,11 +49,11 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
     judged = _column("checks passed" + (" over seeds" if dataset.sizes["seed"] > 1 else ""), passed)
     last = [*lost.values(), *([judged] if any(cell.plain for cell in passed) else [])]
     wanted = [_column(average.name, [_mean(average, i) for i in range(len(rows))], right=True) for average in shown]
-    if sum(map(_width, columns + wanted + last)) > console.width:  # zeros give way, the totals tell them too
+    if sum(map(_width, columns + wanted + last)) > screen.width:  # zeros give way, the totals tell them too
         last = [column for column in last if not any(column is lost[name] and not counts[name].any() for name in lost)]
-    room = console.width - sum(_width(column) for column in columns + last)
+    room = screen.width - sum(_width(column) for column in columns + last)
     num_fitting = sum(sum(map(_width, wanted[: i + 1])) <= room for i in range(len(wanted)))
-    _print_table(console, str(dataset.attrs.get("experiment", "sweep")), columns + wanted[:num_fitting] + last)
+    _print_table(screen, str(dataset.attrs.get("experiment", "sweep")), columns + wanted[:num_fitting] + last)
     lines = []
     if len(there) > len(rows):
         lines.append(f"{len(there) - len(rows)} more points are in the summary.")
@@ -61,11 +61,11 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
         hidden = ", ".join(f"`{average.name}`" for average in shown[num_fitting:][:6])
         more = " ..." if len(shown) > num_fitting + 6 else ""
         lines.append(f"no room for {_counted(len(shown) - num_fitting, 'more value')}, ask by name: {hidden}{more}")
-    console.print(Text("\n".join([*lines, totals(dataset)])))
+    screen.print(Text("\n".join([*lines, totals(dataset)])))
     for line in _failures(dataset):
-        console.print(Text(line, style=COLOURS["fail"]))
+        screen.print(Text(line, style=COLOURS["fail"]))
     if dataset.attrs.get("check_failure"):
-        console.print(Text(f"some checks could not be judged: {dataset.attrs['check_failure']}", style=COLOURS["fail"]))
+        screen.print(Text(f"some checks could not be judged: {dataset.attrs['check_failure']}", style=COLOURS["fail"]))
 
 
 def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
@@ -76,7 +76,7 @@ def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
     Raises:
         ExperimentError: the sweeps are of different experiments, or of different fields.
     """
-    console = _console()
+    screen = console()
     every = differences.comparison_rows(first, second)
     notable = [row for row in every if row["verdict"] in ("differs", "unknown")]
     rows = (every if len(every) <= MOST_ROWS else notable)[:MOST_ROWS]
@@ -94,8 +94,8 @@ def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
     marks = [Text(row["verdict"], style=VERDICT_COLOURS.get(row["verdict"], "")) for row in rows]
     columns.append(_column("verdict", marks))
     if rows:
-        _print_table(console, f"{first.attrs.get('experiment', 'sweep')}: second against first", columns)
-    console.print(Text("\n".join(_comparison_lines(first, second, every, len(notable)))))
+        _print_table(screen, f"{first.attrs.get('experiment', 'sweep')}: second against first", columns)
+    screen.print(Text("\n".join(_comparison_lines(first, second, every, len(notable)))))
 
 
 def totals(dataset: xarray.Dataset) -> str:
@@ -196,11 +196,6 @@ def _fields(dataset: xarray.Dataset) -> Iterable[tuple[str, str]]:
     return point_columns(dataset).items()
 
 
-def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
-
-
 def _column(header: str, cells: Sequence[str | Text], *, right: bool = False) -> tuple[str, list[Text], bool]:
     texts = [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
     width = max([HEADER_WIDTH, *(text.cell_len for text in texts)])
@@ -212,10 +207,10 @@ def _width(column: tuple[str, list[Text], bool]) -> int:
     return max([len(line) for line in header.split("\n")] + [cell.cell_len for cell in cells]) + 3
 
 
-def _print_table(console: Console, title: str, columns: Sequence[tuple[str, list[Text], bool]]) -> None:
+def _print_table(screen: Console, title: str, columns: Sequence[tuple[str, list[Text], bool]]) -> None:
     table = Table(title=Text(title), box=box.SIMPLE_HEAVY, pad_edge=False)
     for header, _, right in columns:
         table.add_column(Text(header), justify="right" if right else "left", no_wrap=False, overflow="fold")
     for cells in zip(*(cells for _, cells, _ in columns), strict=True):
         table.add_row(*cells)
-    console.print(table)
+    screen.print(table)

@@ -40,7 +40,7 @@ def test_verdicts_over_seeds_are_coloured_and_counted_beside_those_of_single_run
     far = [[1.0, 1.0], [0.9, 1.1], [3.0, 3.0], [1.0, np.nan]]
     checks = {"law": (far, 1.0, 0.5, [[0, 0], [0, 0], [0, 0], [0, 0]]), "sign": (1.0, 0.0, 0.0, 1, 0.0, "above")}
     dataset = dataset_of([{"learning_rate": [0.1, 0.2, 0.3, 0.4]}], {}, checks=checks)
-    monkeypatch.setattr(tables, "_console", lambda: Console(force_terminal=True, width=80, color_system="standard"))
+    monkeypatch.setattr(tables, "console", lambda: Console(force_terminal=True, width=80, color_system="standard"))
     print_sweep(dataset)
     text = capsys.readouterr().out
     rows = [line for line in text.splitlines() if " of 2" in line]
@@ -85,7 +85,7 @@ def test_columns_that_do_not_fit_are_named(dataset_of, capsys):
 
 
 def test_counts_of_nothing_give_way_to_values(dataset_of, capsys, monkeypatch):
-    monkeypatch.setattr(tables, "_console", lambda: Console(width=80))
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80))
     loss = {"quite_a_long_name_of_value": np.full((2, 2, 2), -1.234e-100) + [-1e-101, 1e-101]}
     print_sweep(dataset_of(AXES, loss | {"other": np.ones((2, 2, 2))}))
     header = capsys.readouterr().out.split("━")[0].split()
