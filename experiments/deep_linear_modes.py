@@ -1,4 +1,4 @@
-"""Deep linear networks from saddle to saddle: SGD beside its SDEs, and which of them takes the same path.
+"""Deep linear networks learn from saddle to saddle, and of SGD's SDEs only the anisotropic one takes the same path.
 
 Five layers learn a map of singular values 50, 40, 30, 20, 10 from a small balanced start, one mode after another, with
 a plateau of the loss, half the sum of the squares not learnt yet, before each. Under gradient flow every mode's

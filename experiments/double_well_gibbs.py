@@ -1,4 +1,4 @@
-"""Stationary law in a double well: SGD beside its SDEs, against Gibbs.
+"""In a double well only the isotropic SDE samples Gibbs; SGD and its other SDEs have exact laws of their own.
 
 Gibbs exp(-L/T), T = rate tr C/(2 d), is what the isotropic SDE samples; SGD and its anisotropic SDE have another law in
 the same landscape, and a Levy SDE of the same scale yet another.

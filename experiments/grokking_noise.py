@@ -1,4 +1,4 @@
-"""Does noise move the grokking time? SGD on modular addition beside gradient descent and its matched SDEs.
+"""The shape of SGD's noise, not its size, moves the grokking time of a quadratic network on modular addition.
 
 A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights

@@ -1,4 +1,4 @@
-"""Grokking modular addition with a quadratic network: weight decay shortens the delay; every neuron ends as a wave.
+"""Weight decay shortens the delay of grokking in a quadratic network, each of whose neurons ends as a wave.
 
 f(m, n) = V (W1 e_m + W2 e_n)^2 learns m + n mod 97 from 30 % of the pairs (and, for contrast, 50 %) under a squared
 error, with full-batch AdamW. It is right on the pairs it has seen within some 15 epochs, and on all others 5 to 25

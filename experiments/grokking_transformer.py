@@ -1,5 +1,5 @@
-"""Grokking in a one-layer transformer: modular addition by a few frequencies, at a reduced modulus.
-p = 53 with half of the pairs was run; the published size, p = 113 with 30 % of them for 40,000 epochs, was not.
+"""A one-layer transformer groks addition modulo 53, half of the pairs given, by a few frequencies; the published size,
+p = 113 with 30 % of the pairs for 40,000 epochs, was not run.
 
 One layer of attention and one of ReLU neurons, without layer norm, learns m + n mod 53 from half of the pairs with
 full-batch AdamW and strong, decoupled weight decay. It is right on the training pairs by epoch 115, and on the others

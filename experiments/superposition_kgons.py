@@ -1,4 +1,4 @@
-"""Polygons in the toy model of superposition: where SGD rests, and what noise of which kind makes of its polygons.
+"""In the toy model of superposition SGD rests at polygons; isotropic noise adds corners to them, SGD's takes them away.
 
 f(x) = ReLU(W^T W x + b) with two hidden dimensions stores c one-hot features x = t e_i, t ~ U[0, 1]. A regular k-gon of
 columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features outside it at the bias 1/(2c).

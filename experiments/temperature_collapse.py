@@ -1,4 +1,4 @@
-"""Temperature collapse: where SGD's stationary loss and width depend on learning rate / batch size alone.
+"""SGD's stationary loss and width depend on rate / batch size alone only while rate x curvature is small.
 
 Noise of temperature T = eta v/(2 B) suggests that learning rate eta and batch size B matter only as eta/B. That is the
 limit of small eta times curvature. Here eta/B and B are varied apart, and loss above the minimum and squared distance

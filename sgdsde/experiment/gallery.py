@@ -1,5 +1,6 @@
-"""The gallery page, `results/README.md`: for each committed result its claim, figure, command and verdicts."""
+"""The gallery page, `results/README.md`: for each committed result its claim, source, figure, numbers and verdict."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,16 @@ from sgdsde.experiment import report, results
 from sgdsde.experiment.files import write_text
 from sgdsde.experiment.folders import ExperimentError, description, first_paragraph, shown
 
-HEAD = """# Results
+HEAD = """# Results: claims of the field, checked
 
-Each folder here was made by `sgdsde reproduce NAME`; this page was made from their verdicts by `sgdsde gallery`.
-Every number below is a measurement beside a prediction: "agree" passes within the tolerance and 5.9 standard errors,
-and only if 5.9 standard errors are smaller than the tolerance; the others need 5.9 standard errors.
+Each row is a claim, where it comes from, and what a simulation beside the theory said. Every verdict is a list of
+measurements, each beside a predicted number: "agree" passes within the tolerance and 5.9 standard errors, and only if
+5.9 standard errors are smaller than the tolerance (otherwise "underpowered", which fails); "differ", "below" and
+"above" need 5.9 standard errors. Each folder here was made by `sgdsde reproduce NAME`; this page was made from their
+verdicts by `sgdsde gallery`.
 """
+HEADLINES = 6
+"""how many checks, the first of an experiment's, are in sight; all of them unfold"""
 
 
 def gallery_text(experiments: Path, folder: Path) -> str:
@@ -24,7 +29,7 @@ def gallery_text(experiments: Path, folder: Path) -> str:
     names = sorted(
         file.parent.name for file in folder.glob("*/provenance.json") if not file.parent.name.startswith(".")
     )
-    overview = ["| experiment | checks passed | time | command |", "| --- | --- | --- | --- |"]
+    overview = ["| figure | claim | source | checks passed | time |", "| --- | --- | --- | --- | --- |"]
     sections = []
     for name in names:
         provenance = results.verified(folder / name)
@@ -36,11 +41,10 @@ def gallery_text(experiments: Path, folder: Path) -> str:
             raise ExperimentError(f"{shown(folder / name)} has no experiment file {shown(file)}; remove the result.")
         num_passed = sum(check["verdict"] == "pass" for check in verdict["checks"])
         failed = "" if verdict["passed"] else " **FAILED**"
-        overview.append(
-            f"| [{name}](#{name}) | {num_passed} of {len(verdict['checks'])}{failed} "
-            f"| {report.wall_time(provenance)} | `sgdsde reproduce {name}` |"
-        )
-        sections.append(_section(name, experiments.name, description(file), verdict, provenance))
+        text, passed = description(file), f"{num_passed} of {len(verdict['checks'])}{failed}"
+        cells = (f"[{name}](#{name})", _sentence(first_paragraph(text)), _part(text, "Source"), passed)
+        overview.append(_row([*cells, report.wall_time(provenance)]))
+        sections.append(_section(name, experiments.name, text, verdict, provenance, passed))
     if not names:
         overview = ["No results yet: `sgdsde reproduce --all`."]
     return "\n".join([HEAD, *overview, "", *sections])
@@ -68,25 +72,57 @@ def _commit(record: dict[str, Any]) -> str:
     return (record["commit"] or "none")[:10] + (" with uncommitted changes" if record["dirty"] else "")
 
 
-def _section(name: str, folder: str, text: str, verdict: dict[str, Any], provenance: dict[str, Any]) -> str:
+def _part(text: str, name: str) -> str:
+    """What an experiment's docstring says after "Source:" or "One should see:", up to the next such word, as one line;
+    empty where it says nothing."""
+    found = re.search(rf"\b{name}:(.*?)(?=\bCommand:|\bOne should see:|\n\s*\n|\Z)", text, re.DOTALL)
+    return _sentence(" ".join(found[1].split())) if found else ""
+
+
+def _sentence(words: str) -> str:
+    """Words of a docstring as Markdown: < begins no tag."""
+    return (words[:1].upper() + words[1:]).replace("<", r"\<")
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(re.sub(r'[|]', chr(92) + '|', cell) for cell in cells)} |"
+
+
+def _table(checks: list[dict[str, Any]]) -> list[str]:
+    """Checks as the lines of a table."""
+    lines = [_row([*report.COLUMNS, "source"]), _row(["---"] * (len(report.COLUMNS) + 1))]
+    for check in checks:
+        cells = [*report.row_of(check), check["source"]]
+        cells[5] = cells[5] if cells[5] == "pass" else f"**{cells[5]}**"
+        lines.append(_row(cells))
+    return lines
+
+
+def _section(
+    name: str, folder: str, text: str, verdict: dict[str, Any], provenance: dict[str, Any], passed: str
+) -> str:
     commit = _commit(provenance) + (f", judged at {_commit(provenance['judged'])}" if "judged" in provenance else "")
-    lines = [
-        f"## {name}",
-        "",
-        first_paragraph(text),
-        "",
-        f"![{name}]({name}/figure.png)",
-        "",
+    checks, expected = verdict["checks"], _part(text, "One should see")
+    lines = [f"## {name}", "", _sentence(first_paragraph(text)), "", f"**Source.** {_part(text, 'Source')}", ""]
+    lines += [f"![{name}]({name}/figure.png)", ""]
+    if expected:
+        lines += [f"**What to see.** {expected}", ""]
+    lines += [f"**Verdict.** {passed} checks pass.", "", *_table(checks[:HEADLINES]), ""]
+    if len(checks) > HEADLINES:
+        lines += [
+            "<details>",
+            f"<summary>All {len(checks)} checks</summary>",
+            "",
+            *_table(checks),
+            "",
+            "</details>",
+            "",
+        ]
+    lines += [
         f"`sgdsde reproduce {name}` takes {report.wall_time(provenance)} ({provenance['platform']}, "
         f"{provenance['num_cores']} cores, {provenance['dtype']}, seed {provenance['seed']}, commit {commit}). "
         f"[Experiment](../{folder}/{name}.py) · [figure]({name}/figure.pdf) · [numbers]({name}/summary.csv) · "
         f"[provenance]({name}/provenance.json)",
         "",
-        f"| {' | '.join(report.COLUMNS)} | source |",
-        f"| {' | '.join('---' for _ in report.COLUMNS)} | --- |",
     ]
-    for check in verdict["checks"]:
-        cells = [*report.row_of(check), check["source"]]
-        cells[5] = cells[5] if cells[5] == "pass" else f"**{cells[5]}**"
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)

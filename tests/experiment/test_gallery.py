@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from sgdsde.experiment import ExperimentError
+from sgdsde.experiment import ExperimentError, gallery
 from sgdsde.experiment.gallery import gallery_text, is_stale, write_gallery
 from sgdsde.experiment.runner import publish_result
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_shows_claim_figure_command_and_verdicts(compute, project):
+def test_the_page_shows_claim_source_figure_command_and_verdicts(compute, project, monkeypatch):
     experiments, folder = project / "experiments", project / "results"
     assert is_stale(experiments, folder)
     publish_result(compute(is_shifted=True), folder / "toy")
@@ -19,6 +19,8 @@ def test_the_page_shows_claim_figure_command_and_verdicts(compute, project):
     text = page.read_text()
     for expected in (
         "The mean of normal draws is the mean they were drawn with.",
+        "**Source.** The mean \\<x>, by definition.\n",
+        "**What to see.** Both means.\n",
         "![toy](toy/figure.png)",
         "`sgdsde reproduce toy`",
         "0 of 2 **FAILED**",
@@ -27,6 +29,10 @@ def test_the_page_shows_claim_figure_command_and_verdicts(compute, project):
     ):
         assert expected in text
     assert "Nothing is simulated" not in text, "the first paragraph only"
+    assert "<details>" not in text
+    monkeypatch.setattr(gallery, "HEADLINES", 1)
+    assert "<summary>All 2 checks</summary>" in gallery_text(experiments, folder)
+    monkeypatch.undo()
     assert not is_stale(experiments, folder)
     publish_result(compute(), folder / "toy")
     assert is_stale(experiments, folder)

@@ -1,6 +1,9 @@
 """The mean of normal draws is the mean they were drawn with.   A toy for the tests of the runner.
 
 Nothing is simulated; `trouble` makes one part of the file misbehave.
+
+Source: the mean <x>, by
+definition. One should see: both means.
 """
 
 import time
