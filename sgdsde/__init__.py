@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sgdsde import style as style
     from sgdsde.checkpointing import checkpoints as checkpoints
     from sgdsde.comparison import compare as compare
+    from sgdsde.dynamics.exits import first_exit as first_exit
     from sgdsde.dynamics.flows import diffrax_terms as diffrax_terms
     from sgdsde.dynamics.flows import gradient_flow as gradient_flow
     from sgdsde.dynamics.langevin import euler_maruyama as euler_maruyama
@@ -58,6 +59,7 @@ _HOMES = {
     "euler_maruyama": "sgdsde.dynamics.langevin",
     "example_gradients": "sgdsde.problem",
     "explicit": "sgdsde.dynamics.langevin",
+    "first_exit": "sgdsde.dynamics.exits",
     "from_equinox": "sgdsde.problems.adapters",
     "from_linen": "sgdsde.problems.adapters",
     "from_nnx": "sgdsde.problems.adapters",

@@ -91,7 +91,10 @@ def _matchable(dynamics: Dynamics) -> SGD:
             "times the gradient (adaptive methods rescale it by the noise itself). Match an `sgd` instead"
         )
     if not isinstance(dynamics, SGD):
-        raise ValueError(f"match: expected dynamics made by `sgd`, got {type(dynamics).__name__}")
+        raise ValueError(
+            f"match: expected dynamics made by `sgd`, got {type(dynamics).__name__}; match the sgd first, and put what "
+            "wraps it (`first_exit`) around the SDE"
+        )
     if dynamics.clip is not None:
         raise ValueError(
             "match: clipping changes the mean of the step, so its drift is not -grad L and no SDE here matches it; "

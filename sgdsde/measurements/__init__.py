@@ -9,6 +9,7 @@ from sgdsde.measurements.convergence import (
     stationarity,
 )
 from sgdsde.measurements.crossings import first_crossing, halfway_crossing
+from sgdsde.measurements.currents import CurrentField, angular_momentum, entropy_production, probability_current
 from sgdsde.measurements.discrepancies import energy_distance, median_bandwidth, squared_mmd
 from sgdsde.measurements.distances import (
     cdf_distance,
@@ -16,7 +17,14 @@ from sgdsde.measurements.distances import (
     wasserstein_distance,
     wasserstein_distance_two_samples,
 )
+from sgdsde.measurements.fluctuation_dissipation import (
+    euler_virial_ratio,
+    fluctuation_dissipation_ratio,
+    minibatch_gradients,
+    ratio_of_means,
+)
 from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_fractions, fraction_below
+from sgdsde.measurements.increments import IncrementTest, increment_test, whitened_increments
 from sgdsde.measurements.local_learning import learning_coefficient
 from sgdsde.measurements.moments import covariance, fraction, mean, whitened_deviation
 from sgdsde.measurements.tail_reports import TailReport, tail_report
@@ -28,8 +36,11 @@ from sgdsde.measurements.tails import (
 )
 
 __all__ = [
+    "CurrentField",
+    "IncrementTest",
     "Stationarity",
     "TailReport",
+    "angular_momentum",
     "block_tail_index",
     "cdf_distance",
     "cdf_distance_of_fractions",
@@ -39,15 +50,22 @@ __all__ = [
     "density_of_fractions",
     "effective_sample_size",
     "energy_distance",
+    "entropy_production",
+    "euler_virial_ratio",
     "first_crossing",
+    "fluctuation_dissipation_ratio",
     "fraction",
     "fraction_below",
     "halfway_crossing",
+    "increment_test",
     "learning_coefficient",
     "log_moment_tail_index",
     "mean",
     "median_bandwidth",
+    "minibatch_gradients",
+    "probability_current",
     "quantile_tail_index",
+    "ratio_of_means",
     "relaxation_time",
     "relaxation_time_between_starts",
     "rhat",
@@ -57,4 +75,5 @@ __all__ = [
     "wasserstein_distance",
     "wasserstein_distance_two_samples",
     "whitened_deviation",
+    "whitened_increments",
 ]
