@@ -17,6 +17,14 @@ from sgdsde.measurements.distances import (
     wasserstein_distance,
     wasserstein_distance_two_samples,
 )
+from sgdsde.measurements.exits import (
+    Exponentiality,
+    exponentiality,
+    log_log_slope,
+    mean_exit_time,
+    survival,
+    weighted_slope,
+)
 from sgdsde.measurements.fluctuation_dissipation import (
     euler_virial_ratio,
     fluctuation_dissipation_ratio,
@@ -27,6 +35,13 @@ from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_
 from sgdsde.measurements.increments import IncrementTest, increment_test, whitened_increments
 from sgdsde.measurements.local_learning import learning_coefficient
 from sgdsde.measurements.moments import covariance, fraction, mean, whitened_deviation
+from sgdsde.measurements.tail_exponents import (
+    TailExponent,
+    loss_exponent,
+    loss_exponent_of_mean,
+    tail_exponent,
+    tail_exponents,
+)
 from sgdsde.measurements.tail_reports import TailReport, tail_report
 from sgdsde.measurements.tails import (
     block_tail_index,
@@ -37,8 +52,10 @@ from sgdsde.measurements.tails import (
 
 __all__ = [
     "CurrentField",
+    "Exponentiality",
     "IncrementTest",
     "Stationarity",
+    "TailExponent",
     "TailReport",
     "angular_momentum",
     "block_tail_index",
@@ -52,6 +69,7 @@ __all__ = [
     "energy_distance",
     "entropy_production",
     "euler_virial_ratio",
+    "exponentiality",
     "first_crossing",
     "fluctuation_dissipation_ratio",
     "fraction",
@@ -59,8 +77,12 @@ __all__ = [
     "halfway_crossing",
     "increment_test",
     "learning_coefficient",
+    "log_log_slope",
     "log_moment_tail_index",
+    "loss_exponent",
+    "loss_exponent_of_mean",
     "mean",
+    "mean_exit_time",
     "median_bandwidth",
     "minibatch_gradients",
     "probability_current",
@@ -71,9 +93,13 @@ __all__ = [
     "rhat",
     "squared_mmd",
     "stationarity",
+    "survival",
+    "tail_exponent",
+    "tail_exponents",
     "tail_report",
     "wasserstein_distance",
     "wasserstein_distance_two_samples",
+    "weighted_slope",
     "whitened_deviation",
     "whitened_increments",
 ]

@@ -6,7 +6,8 @@ leading entry is estimated by itself. Log-moments and block sums need samples ce
 in NumPy, on the host; a JAX array may be traced.
 
 None of these says whether the law is stable at all: they return a number for any samples. `tail_report` adds what
-makes the number mean something. A Hill estimate above 2 does not exclude a stable law either, and is not offered.
+makes the number mean something. Exponents of power tails of any kind are those of `tail_exponents`: a Hill estimate
+above 2 does not exclude a stable law.
 """
 
 from typing import Any

@@ -1,0 +1,129 @@
+"""Exit times with censoring: their mean, their survival curve, whether they are exponential; and slopes of logarithms.
+
+`times` (num_chains,) are times until exit, or until the run ended where `exited` (num_chains,) is 0 or False: with
+`first_exit`, times = time step * microsteps. Chains are independent. A chain that diverged counts as censored at the
+time given for it: count such chains, never drop them.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+__all__ = ["Exponentiality", "exponentiality", "log_log_slope", "mean_exit_time", "survival", "weighted_slope"]
+
+
+class Exponentiality(NamedTuple):
+    """How far exit times are from an exponential law.
+
+    distance: the largest |S(t) - exp(-t/mean)|, S the Kaplan-Meier curve, mean the fitted one; critical_value: what it
+    exceeds once in a hundred times under an exponential law, 1.3/sqrt(exits) (Stephens 1974 without censoring, and
+    less often with it). log_hazard_ratio, standard_error: the logarithm of (exits per unit of time after the median)/
+    (exits per unit of time before it), 0 for an exponential law, negative for one that slows down.
+    """
+
+    distance: float
+    critical_value: float
+    log_hazard_ratio: float
+    standard_error: float
+
+
+def mean_exit_time(times: ArrayLike, exited: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """(mean, standard error) of the exit time: the total time over the number of exits.
+
+    The maximum likelihood of an exponential law, whatever the censoring, also of a geometric one in time steps; error
+    mean/sqrt(exits). Where no chain is censored it is the sample mean of any law, and the error is the sample's own,
+    standard deviation/sqrt(num_chains). The reciprocal is the rate, with the same relative error. Without an exit both
+    are infinite. Traceable. Raises ValueError for other shapes.
+    """
+    times, exited = _vectors(times, exited)
+    exits = jnp.sum(exited)
+    mean = jnp.where(exits > 0, jnp.sum(times) / jnp.maximum(exits, 1), jnp.inf)
+    exponential = jnp.where(exits > 0, mean / jnp.sqrt(jnp.maximum(exits, 1)), jnp.inf)
+    size = times.shape[0]
+    own = jnp.sqrt(jnp.sum((times - jnp.mean(times)) ** 2) / (size * max(size - 1, 1)))
+    return mean, jnp.where((exits == size) & (size > 1), own, exponential)
+
+
+def survival(times: ArrayLike, exited: ArrayLike, at: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(S, standard error) of the Kaplan-Meier estimate of P(exit time > t) at the times `at`, in their shape.
+
+    Greenwood's error; NaN beyond the last time seen, where it is censored. Runs on the host (`scipy.stats.ecdf`).
+    Source: Kaplan and Meier 1958; Greenwood 1926.
+    """
+    times, exited = _on_host(times, exited)
+    at = np.asarray(at, float)
+    found = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(times, exited == 0)).sf
+    knots, values = found.quantiles, found.probabilities
+    leaving = np.bincount(np.searchsorted(knots, times[exited == 1]), minlength=knots.size)
+    at_risk = times.size - np.searchsorted(np.sort(times), knots, side="left")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(values > 0, values * np.sqrt(np.cumsum(leaving / (at_risk * (at_risk - leaving)))), 0.0)
+    place = np.searchsorted(knots, at, side="right") - 1
+    pick = lambda row, before: np.where(place < 0, before, row[np.maximum(place, 0)])
+    unknown = (at > times.max()) & (values[-1] > 0)
+    return np.where(unknown, np.nan, pick(values, 1.0)), np.where(unknown, np.nan, pick(errors, 0.0))
+
+
+def exponentiality(times: ArrayLike, exited: ArrayLike) -> Exponentiality:
+    """Distance of exit times from an exponential law of their own mean, and a test of a constant hazard.
+
+    Runs on the host. Raises ValueError with fewer than 8 exits.
+    """
+    times, exited = _on_host(times, exited)
+    exits = exited.sum()
+    if exits < 8:
+        raise ValueError(f"exited: expected 8 exits or more, got {int(exits)}; run longer or with more chains")
+    leaving = np.unique(times[exited == 1])
+    values, _ = survival(times, exited, leaving)
+    before = np.concatenate([[1.0], values[:-1]])
+    law = np.exp(-leaving * exits / times.sum())
+    distance = max(np.max(np.abs(values - law)), np.max(np.abs(before - law)))
+    split = np.median(times[exited == 1])
+    early = np.sum(exited[times <= split]), np.sum(np.minimum(times, split))
+    late = np.sum(exited[times > split]), np.sum(np.maximum(times - split, 0))
+    ratio = np.log(late[0] / late[1]) - np.log(early[0] / early[1]) if late[0] else -np.inf
+    error = np.sqrt(1 / early[0] + 1 / late[0]) if late[0] else np.inf
+    return Exponentiality(float(distance), float(1.3 / np.sqrt(exits)), float(ratio), float(error))
+
+
+def weighted_slope(x: ArrayLike, y: ArrayLike, standard_errors: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """(slope, standard error) of the straight line through independent points y +- standard_errors over x, (n,) each.
+
+    Weighted least squares, weights 1/standard_errors^2, taken as known: the error does not use the scatter about the
+    line. Traceable. Kramers' slope: x = 1/temperature, y = log time, errors = relative errors of the times. Raises
+    ValueError for other shapes or fewer than two points.
+    """
+    x, y, errors = (jnp.asarray(value, float) for value in (x, y, standard_errors))
+    if x.ndim != 1 or y.shape != x.shape or errors.shape != x.shape or x.shape[0] < 2:
+        raise ValueError(f"x, y, standard_errors: expected (n,) each, n >= 2, got {x.shape, y.shape, errors.shape}")
+    weights = errors**-2.0
+    centred = x - jnp.sum(weights * x) / jnp.sum(weights)
+    spread = jnp.sum(weights * centred**2)
+    return jnp.sum(weights * centred * y) / spread, spread**-0.5
+
+
+def log_log_slope(x: ArrayLike, y: ArrayLike, standard_errors: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """(exponent, standard error) of a power law y ~ x^exponent through positive points y +- standard_errors: the
+    `weighted_slope` of the logarithms, whose errors are the relative ones."""
+    x, y, errors = (jnp.asarray(value, float) for value in (x, y, standard_errors))
+    return weighted_slope(jnp.log(x), jnp.log(y), errors / y)
+
+
+def _vectors(times, exited):
+    times, exited = jnp.asarray(times, float), jnp.asarray(exited)
+    if times.ndim != 1 or exited.shape != times.shape or times.shape[0] < 1:
+        raise ValueError(f"times and exited: expected (num_chains,) each, got {times.shape} and {exited.shape}")
+    return times, exited.astype(times.dtype)
+
+
+def _on_host(times, exited):
+    for name, value in (("times", times), ("exited", exited)):
+        if isinstance(value, Tracer):
+            raise TypeError(f"{name}: this measurement works on the host; call it outside jit and vmap, in `checks`")
+    _vectors(times, exited)
+    return np.asarray(times, float), np.asarray(exited, float)
