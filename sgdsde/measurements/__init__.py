@@ -35,7 +35,7 @@ from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_
 from sgdsde.measurements.increments import IncrementTest, increment_test, whitened_increments
 from sgdsde.measurements.local_learning import learning_coefficient
 from sgdsde.measurements.moments import covariance, fraction, mean, whitened_deviation
-from sgdsde.measurements.tail_exponents import (
+from sgdsde.measurements.power_tails import (
     TailExponent,
     loss_exponent,
     loss_exponent_of_mean,
