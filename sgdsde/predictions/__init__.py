@@ -18,9 +18,11 @@ from sgdsde.predictions.deep_linear import (
 )
 from sgdsde.predictions.epochs import epoch_autocovariance, epoch_covariance, epoch_noise_autocovariance
 from sgdsde.predictions.escapes import (
+    ChainExit,
     IntervalExit,
     PassageTime,
     basin_occupations,
+    chain_exit_steps,
     clipped_exit_exponent,
     first_passage_time,
     free_levy_exit_time,
@@ -113,6 +115,12 @@ from sgdsde.predictions.regression import (
     regression_spectral_radius,
     scalar_regression_variance,
 )
+from sgdsde.predictions.regression_law import (
+    PassageSteps,
+    RegressionLaw,
+    gaussian_regression_law,
+    gaussian_regression_passage_steps,
+)
 from sgdsde.predictions.stable import (
     cauchy_density,
     cauchy_mode,
@@ -132,12 +140,15 @@ from sgdsde.predictions.stochastic_collapse import (
 from sgdsde.predictions.superposition import SuperpositionPolygon, superposition_loss, superposition_polygon
 
 __all__ = [
+    "ChainExit",
     "FokkerPlanckSolution",
     "HelmholtzParts",
     "IntervalExit",
     "LevyDensity",
     "LevyExitTime",
+    "PassageSteps",
     "PassageTime",
+    "RegressionLaw",
     "SlopeMoments",
     "StationaryDensity",
     "SuperpositionPolygon",
@@ -151,6 +162,7 @@ __all__ = [
     "cauchy_density",
     "cauchy_mode",
     "cauchy_second_moment",
+    "chain_exit_steps",
     "circulation",
     "clipped_exit_exponent",
     "collapse_density",
@@ -179,6 +191,8 @@ __all__ = [
     "gaussian_lyapunov_exponent",
     "gaussian_noise_density",
     "gaussian_regression_covariance",
+    "gaussian_regression_law",
+    "gaussian_regression_passage_steps",
     "gibbs_density",
     "half_learning_time",
     "helmholtz_parts",

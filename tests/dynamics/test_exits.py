@@ -58,11 +58,7 @@ def test_every_path_of_a_small_walk(dtype):
     assert [np.sum(times == k) for k in range(1, 7)] == [0, 32, 0, 16, 0, 8]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"sampling": "with_replacement"}, {"sampling": "with_replacement", "momentum": 0.5}, {"sampling": "epoch"}],
-    ids=["plain", "momentum", "epoch"],
-)
+@pytest.mark.parametrize("options", [{"sampling": "with_replacement", "momentum": 0.5}, {"sampling": "epoch"}], ids=str)
 def test_sgd_stops_where_its_own_path_first_leaves(options, key):
     problem = walk(curvature=0.5, examples=(1.0, -1.0, 2.0, -2.0, 0.5, -0.5))
     dynamics = sgd(problem, learning_rate=0.8, batch_size=2, **options)
@@ -89,10 +85,8 @@ def stopped_by_hand(dynamics, key):
     """(params, microsteps, exited) by a NumPy loop over the draws of every microstep."""
     keys = chain_keys(jax.random.split(key)[1], NUM_CHAINS)
     slots = jnp.arange(NUM_STEPS * 3)
-    draw = jax.vmap(jax.vmap(dynamics.draw, (None, 0, 0)), (0, None, None))
-    kicks = jax.vmap(jax.vmap(dynamics.noise.apply, (None, 0)), (None, 0))(
-        jnp.zeros(1), draw(keys, slots // 3, slots % 3)
-    )
+    kick = lambda key, slot: dynamics.noise.apply(jnp.zeros(1), dynamics.draw(key, slot // 3, slot % 3))
+    kicks = jax.jit(jax.vmap(jax.vmap(kick, (None, 0)), (0, None)))(keys, slots)
     x, counts = np.zeros(NUM_CHAINS), np.zeros(NUM_CHAINS, int)
     for kick in np.asarray(kicks)[:, :, 0].T:
         running = np.abs(x) < 1

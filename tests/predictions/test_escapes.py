@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.linalg
+import scipy.special
 
 from sgdsde.predictions.escapes import (
     basin_occupations,
+    chain_exit_steps,
     clipped_exit_exponent,
     first_passage_time,
     free_levy_exit_time,
@@ -189,6 +191,33 @@ def test_the_free_exit_time_solves_its_equation():
     three = free_levy_exit_time(0.5, tail_index=2.0, scale=scale, half_width=1.5, dimension=3)
     np.testing.assert_allclose(three, (1.5**2 - 0.25) / (6 * scale**2), rtol=1e-12)
     assert float(free_levy_exit_time(2.0, tail_index=alpha, scale=scale, half_width=1.0)) == 0
+
+
+def test_a_chain_s_exits_are_those_of_the_gambler_and_of_a_gaussian_kernel():
+    """The simple walk on whole numbers leaves (-3, 4) from 0 after 12 steps, from 1 after 12; a Gaussian autoregression
+    by Gauss-Legendre Nystroem on its density; and it tends to the continuous passage."""
+    walk = lambda x, y: (y >= np.round(x) - 1) / 2 + (y >= np.round(x) + 1) / 2
+    for start in (0.0, 1.0):
+        found = chain_exit_steps(walk, start=start, lower=-2.5, upper=3.5, num_cells=6)
+        np.testing.assert_allclose(found.steps, 12, rtol=1e-12)
+    step, temperature = 0.05, 0.3
+    spread = np.sqrt(2 * temperature * step)
+    mean = lambda x: x - step * (x**3 - x)
+    gaussian = lambda x, y: scipy.special.ndtr((y - mean(x)) / spread)
+    found = chain_exit_steps(gaussian, start=-1.0, lower=-3.0, upper=0.0, num_cells=1200)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    nodes, weights = 1.5 * nodes - 1.5, 1.5 * weights
+    density = lambda x: np.exp(-((nodes - mean(x)) ** 2) / (2 * spread**2)) / np.sqrt(2 * np.pi) / spread * weights
+    counts = np.linalg.solve(np.eye(200) - density(nodes[:, None]), np.ones(200))
+    np.testing.assert_allclose(found.steps, 1 + density(-1.0) @ counts, rtol=1e-4)
+    assert found.error < 1e-3 * found.steps
+    edge = float(moved_boundary(0.0, start=-1.0, temperature=temperature, time_step=step))
+    moved = first_passage_time(
+        double_well, constant(temperature), start=-1.0, boundary=edge, wall=None, convention="ito"
+    )
+    np.testing.assert_allclose(found.steps * step, moved.mean, rtol=step)
+    with pytest.raises(ValueError, match="transition: expected a distribution function"):
+        chain_exit_steps(lambda x, y: -gaussian(x, y), start=-1.0, lower=-3.0, upper=0.0, num_cells=8)
 
 
 def test_clipped_exponents_count_the_jumps():
