@@ -8,9 +8,9 @@ with the exponent 1 + 2 B h/(rate b); the two curves cross once, and agreement t
 the law is stationary but has no variance, and a variance that a program prints grows with the number of chains.
 
 The data set is finite, 128 examples: 64 input magnitudes, the quantiles of a normal law, each with two opposite labels.
-A finite data set has bounded inputs and a root of its own (a sum over all minibatches), 40 % above that of fresh normal
-inputs at the smallest rate, and no power tail at all where rate max x^2 < 2. The exponent is the maximum-likelihood one
-of the largest 4,000 of 8 million independent end points (one a chain).
+A finite data set has bounded inputs and a root of its own (a sum over all minibatches), a third above that of fresh
+normal inputs at the smallest rate, and no power tail at all where rate max x^2 < 2. The exponent is the
+maximum-likelihood one of the largest 4,000 of 8 million independent end points (one a chain).
 
 Source: Kesten 1973; Hodgkinson, Mahoney 2020 (arXiv 2006.06293); Gurbuzbalaban, Simsekli, Zhu 2021 (arXiv 2006.04740).
 Command: `sgdsde reproduce heavy_tails_from_multiplicative_noise`, about 2 minutes on two cores. One should see:

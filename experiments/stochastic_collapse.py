@@ -11,7 +11,7 @@ noise is constant, nothing can cross or reach 0 by rounding, and Euler's scheme 
 A neuron f = w2 tanh(w1 x) on m = 32 examples, Y = X + 0.1 N, loss mean (f - y)^2/2, with the full gradient as drift
 and label noise of variance zeta^2: dw = -grad L dt + sqrt(eta zeta^2 mean grad f grad f^T) dW. Near w = 0 one noise
 drives both weights, and the origin attracts iff eta zeta^2/2 > sum xy/sum x^2. It is simulated in w itself, in steps
-small enough that the threshold moves by about 1 %.
+small enough that the threshold moves by 1.5 % only.
 
 At the threshold itself a chain's logarithm is a random walk, so that half of the chains are within a small distance of
 0 somewhat below it at late times, and above it at early ones. "Collapsed" is |x| < 0.001 and |w| < 0.01.
@@ -236,7 +236,7 @@ def checks(config, arrays):
     swept = arrays["collapsed"][first:]
     critical = float(collapse_noise_strength(config.growth))
     num_records = swept.shape[1]
-    for record in (num_records // 2 - 1, num_records - 1):
+    for record in ((num_records - 1) // 2, num_records - 1):
         place, error = halfway(config.sweep, swept[:, record], config.num_chains)
         time = config.time_step * config.num_steps * (record + 1) / num_records
         name = f"noise strength that half-collapses x by time {time:g}"
@@ -245,7 +245,7 @@ def checks(config, arrays):
     ratio = np.sum(inputs * labels) / np.sum(inputs**2)
     source = "eta zeta^2/2 = sum xy/sum x^2"
     num_records = arrays["neurons_collapsed"].shape[1]
-    for record in (num_records // 2, num_records - 1):
+    for record in ((num_records - 1) // 2, num_records - 1):
         place, error = halfway(config.sweep, arrays["neurons_collapsed"][:, record], config.num_neurons)
         time = config.learning_rate * config.num_neuron_steps * (record + 1) / num_records
         name = f"eta zeta^2/2 that half-collapses the neuron by time {time:g}"
@@ -309,7 +309,7 @@ def plot(config, arrays):
     ]
     for panel, fractions, end, count in rows:
         num_records = fractions.shape[1]
-        shown = sorted({num_records // 8, num_records // 2 - 1, num_records - 1})
+        shown = sorted({num_records // 8, (num_records - 1) // 2, num_records - 1})
         for record, colour, marker in zip(shown, ("#9ecae1", "#4292c6", "#08306b"), "os^"):
             at, time = fractions[:, record], end * (record + 1) / num_records
             errors = np.sqrt(np.maximum(at * (1 - at), 1 / count) / count)

@@ -1,8 +1,8 @@
 """What theory says: stationary laws and their moments, computed without any of the code that simulates.
 
 `gibbs` and `covariances` and the scales of `stable` are linear algebra in jnp, traceable, in JAX's default float type.
-Second moments of `regression`, stable densities, the `kernels` and `superposition` run on the host in float64 and
-refuse tracers.
+Second moments of `regression`, its tails (`kesten`, `power_laws`) and law, stable densities, the `kernels` and
+`superposition` run on the host in float64 and refuse tracers.
 """
 
 from sgdsde.predictions.covariances import euler_covariance, sde_covariance, sgd_covariance

@@ -60,22 +60,31 @@ def proportional_noise_escape_rate(
 
 
 def proportional_noise_passage_time(
-    *, curvature: float, minimum_loss: float, loss: float, learning_rate: float, batch_size: int
+    *,
+    curvature: float,
+    minimum_loss: float,
+    loss: float,
+    learning_rate: float,
+    batch_size: int,
+    start_loss: float | None = None,
 ) -> float:
-    """Mean time t = eta k at which the loss of the SDE first reaches `loss`, started at the minimum, L_*:
+    """Mean time t = eta k at which the loss of the SDE first reaches `loss`, from `start_loss` (None: from L_*):
 
-        tau = (2 / (eta h^2 / B)) int_0^q (1 + y^2)^(phi - 1) int_0^y (1 + z^2)^-phi dz dy,    q^2 = loss / L_* - 1,
+        tau = (2 / (eta h^2 / B)) int_p^q (1 + y^2)^(phi - 1) int_0^y (1 + z^2)^-phi dz dy,
 
-    phi = 1 + B / (eta h), in one dimension, by quadrature (the inner integral is a hypergeometric function): exact at
-    every height, where `proportional_noise_escape_rate` holds only for high ones.
+    q^2 = loss / L_* - 1, p^2 = start_loss / L_* - 1, phi = 1 + B / (eta h), L_* = `minimum_loss`, in one dimension, by
+    quadrature (the inner integral is a hypergeometric function): exact at every height, where
+    `proportional_noise_escape_rate` holds only for high ones. In steps: over eta.
     """
-    ratio = _loss_ratio(minimum_loss, loss)
+    end = np.sqrt(_loss_ratio(minimum_loss, loss) - 1)
+    start = 0.0 if start_loss is None else np.sqrt(_loss_ratio(minimum_loss, start_loss) - 1)
+    require("start_loss", start, lambda number: number < end, f"less than loss = {loss}")
     exponent = proportional_noise_exponent(curvature=curvature, learning_rate=learning_rate, batch_size=batch_size)
 
     def integrand(y):  # Pfaff's form of y 2F1(1/2, phi; 3/2; -y^2), all terms of which are positive
         return y / (1 + y**2) * scipy.special.hyp2f1(1, exponent, 1.5, y**2 / (1 + y**2))
 
-    integral = scipy.integrate.quad(integrand, 0, np.sqrt(ratio - 1), epsabs=0, epsrel=1e-11, limit=200)[0]
+    integral = scipy.integrate.quad(integrand, start, end, epsabs=0, epsrel=1e-11, limit=200)[0]
     return float(2 * batch_size / (learning_rate * curvature**2) * integral)
 
 

@@ -198,18 +198,18 @@ def test_a_chain_s_exits_are_those_of_the_gambler_and_of_a_gaussian_kernel():
     by Gauss-Legendre Nystroem on its density; and it tends to the continuous passage."""
     walk = lambda x, y: (y >= np.round(x) - 1) / 2 + (y >= np.round(x) + 1) / 2
     for start in (0.0, 1.0):
-        found = chain_exit_steps(walk, start=start, lower=-2.5, upper=3.5, num_cells=6)
+        found = chain_exit_steps(walk, start=start, lower=-2.5, upper=3.5, num_cells=12)
         np.testing.assert_allclose(found.steps, 12, rtol=1e-12)
     step, temperature = 0.05, 0.3
     spread = np.sqrt(2 * temperature * step)
     mean = lambda x: x - step * (x**3 - x)
     gaussian = lambda x, y: scipy.special.ndtr((y - mean(x)) / spread)
-    found = chain_exit_steps(gaussian, start=-1.0, lower=-3.0, upper=0.0, num_cells=1200)
+    found = chain_exit_steps(gaussian, start=-1.0, lower=-3.0, upper=0.0, num_cells=800)
     nodes, weights = np.polynomial.legendre.leggauss(200)
     nodes, weights = 1.5 * nodes - 1.5, 1.5 * weights
     density = lambda x: np.exp(-((nodes - mean(x)) ** 2) / (2 * spread**2)) / np.sqrt(2 * np.pi) / spread * weights
     counts = np.linalg.solve(np.eye(200) - density(nodes[:, None]), np.ones(200))
-    np.testing.assert_allclose(found.steps, 1 + density(-1.0) @ counts, rtol=1e-4)
+    np.testing.assert_allclose(found.steps, 1 + density(-1.0) @ counts, rtol=1e-6)
     assert found.error < 1e-3 * found.steps
     edge = float(moved_boundary(0.0, start=-1.0, temperature=temperature, time_step=step))
     moved = first_passage_time(

@@ -146,6 +146,8 @@ def test_bounded_inputs_have_a_power_tail_only_where_some_batch_expands():
     beyond = kesten_exponent(INPUTS, learning_rate=1.001 * edge, batch_size=2)  # one batch of 25 expands
     np.testing.assert_allclose(beyond, np.log(25) / np.log(1.002), rtol=1e-9)
     assert lyapunov_exponent(np.array([1.0, 2.0]), learning_rate=1.0, batch_size=1) == -np.inf
+    half = kesten_exponent(np.array([1.0, 2.0]), learning_rate=1.0, batch_size=1)  # |a| = 0 or 3
+    np.testing.assert_allclose(half, np.log(2) / np.log(3), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

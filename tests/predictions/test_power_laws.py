@@ -48,6 +48,10 @@ def test_passage_time_solves_the_backward_equation(height):
     path = solve_ivp(slope, (0, end), [0.0, 0.0], method="DOP853", rtol=1e-12, atol=1e-13)
     time = proportional_noise_passage_time(minimum_loss=LOWEST, loss=height * LOWEST, **SETTING)
     np.testing.assert_allclose(time, -path.y[0, -1], rtol=1e-9)
+    middle = len(path.t) // 2
+    options = {"start_loss": LOWEST + 1.7 * path.t[middle] ** 2 / 2, **SETTING}
+    rest = proportional_noise_passage_time(minimum_loss=LOWEST, loss=height * LOWEST, **options)
+    np.testing.assert_allclose(rest, path.y[0, middle] - path.y[0, -1], rtol=1e-8)
 
 
 def test_escape_rate_is_kramers_with_each_place_its_own_temperature():
@@ -81,6 +85,7 @@ def test_regression_loss_exponent_has_the_exact_variance(batch_size, rate):
         (lambda: proportional_noise_exponent(curvature=0.0, learning_rate=0.1, batch_size=2), "curvature"),
         (lambda: proportional_noise_escape_exponent(**SETTING, num_directions=0), "num_directions"),
         (lambda: proportional_noise_passage_time(minimum_loss=1.0, loss=1.0, **SETTING), "loss: expected more"),
+        (lambda: proportional_noise_passage_time(minimum_loss=1.0, loss=2.0, start_loss=3.0, **SETTING), "start_loss"),
         (
             lambda: proportional_noise_escape_rate(saddle_curvature=1.0, minimum_loss=1.0, saddle_loss=2.0, **SETTING),
             "saddle_curvature",

@@ -7,13 +7,13 @@ import numpy as np
 import scipy.linalg
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require_whole
+from sgdsde.predictions.requirements import on_host, require, require_whole
 
 __all__ = ["ChainExit", "chain_exit_steps"]
 
 
 class ChainExit(NamedTuple):
-    """`steps`, the mean number of steps until a chain is outside, and `error`: its change from half as many cells."""
+    """`steps`, the mean number of steps until a chain is outside, and `error`: the size of the extrapolation to it."""
 
     steps: float
     error: float
@@ -28,14 +28,16 @@ def chain_exit_steps(
 
     transition: NumPy function of x (n, 1) and y (m,) -> (n, m), a distribution function in y: for an Euler step h of
     dx = f dt + sqrt(2 T) dW it is norm.cdf((y - x - h f(x))/sqrt(2 T h)); atoms, of a clipped update, are welcome. m is
-    taken as constant on each of num_cells equal cells, which should be a few times narrower than a step's spread (the
-    error falls like their square). An end that is never reached (a steep wall) may lie anywhere beyond the law. Host,
-    float64, dense: num_cells^2 numbers. Raises ValueError naming the argument.
+    taken as constant on each of num_cells equal cells, and on each of half as many (num_cells is even); the error falls
+    like the square of their width, by which the result is extrapolated. They should be a few times narrower than a
+    step's spread. An end that is never reached (a steep wall) may lie anywhere beyond the law. Host, float64, dense:
+    num_cells^2 numbers. Raises ValueError naming the argument.
     """
     start, lower, upper = (float(on_host(n, v)) for n, v in (("start", start), ("lower", lower), ("upper", upper)))
     if not (lower < start < upper and np.isfinite([lower, upper]).all()):
         raise ValueError(f"start: expected inside the finite interval ({lower}, {upper}), got {start}")
     require_whole(num_cells=num_cells)
+    require("num_cells", num_cells, lambda number: number % 2 == 0, "an even number")
 
     def steps(num_cells):
         edges = np.linspace(lower, upper, num_cells + 1)
@@ -47,4 +49,5 @@ def chain_exit_steps(
         return 1 + float(masses[-1] @ within)
 
     fine = steps(num_cells)
-    return ChainExit(fine, abs(fine - steps(max(1, num_cells // 2))))
+    correction = (fine - steps(num_cells // 2)) / 3
+    return ChainExit(fine + correction, abs(correction))
