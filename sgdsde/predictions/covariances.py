@@ -58,7 +58,8 @@ def sgd_covariance(
     return _covariance(hessian, noise_covariance, learning_rate, 1.0, momentum)
 
 
-def _covariance(hessian, noise_covariance, learning_rate, relative_step, momentum):
+def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
+    """Rate and momentum as arrays, curvatures, eigenvectors of H, and C between them; the arguments checked."""
     require_positive(learning_rate=learning_rate)
     require_momentum(momentum)
     require_symmetric("hessian", hessian, semidefinite=False)
@@ -69,21 +70,31 @@ def _covariance(hessian, noise_covariance, learning_rate, relative_step, momentu
         )
     eta, mu = jnp.asarray(learning_rate, float), jnp.asarray(momentum, float)
     curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(jnp.asarray(hessian, float)))
-    noise = _conjugate(modes.T, jnp.atleast_2d(jnp.asarray(noise_covariance, float)))
-    row, column = curvatures[:, None], curvatures[None, :]
-    correction = (mu * (row**2 + column**2) - (1 + mu**2) * row * column) / (1 - mu**2)
-    relaxation = (1 - mu) * (row + column) + eta * relative_step * correction
-    covariance = _conjugate(modes, eta * noise / relaxation).reshape(np.shape(hessian))
-    smallest, largest = curvatures[0], eta * relative_step * curvatures[-1]
+    return eta, mu, curvatures, modes, rotated(modes.T, jnp.atleast_2d(jnp.asarray(noise_covariance, float)))
+
+
+def rotated(modes, matrix):
+    """modes matrix modes^T."""
+    return jnp.einsum("ai,ij,bj->ab", modes, matrix, modes, precision="highest")
+
+
+def where_stable(covariance, curvatures, step, limit, limit_in_words):
+    """The covariance where all curvatures are positive and step times the largest is below the limit, else refused."""
+    smallest, largest = curvatures[0], step * curvatures[-1]
     return stationary(
-        (smallest > 0) & (largest < 2 * (1 + mu)),
+        (smallest > 0) & (largest < limit),
         covariance,
         lambda: (
             f"no stationary law: hessian needs a positive smallest eigenvalue, got {smallest:.6g}, and step times"
-            f" largest eigenvalue below 2 (1 + momentum) = {2 * (1 + mu):.6g}, got {largest:.6g}; lower learning_rate"
+            f" largest eigenvalue below {limit_in_words} = {limit:.6g}, got {largest:.6g}; lower learning_rate"
         ),
     )
 
 
-def _conjugate(modes, matrix):
-    return jnp.einsum("ai,ij,bj->ab", modes, matrix, modes, precision="highest")
+def _covariance(hessian, noise_covariance, learning_rate, relative_step, momentum):
+    eta, mu, curvatures, modes, noise = eigenmodes(hessian, noise_covariance, learning_rate, momentum)
+    row, column = curvatures[:, None], curvatures[None, :]
+    correction = (mu * (row**2 + column**2) - (1 + mu**2) * row * column) / (1 - mu**2)
+    relaxation = (1 - mu) * (row + column) + eta * relative_step * correction
+    covariance = rotated(modes, eta * noise / relaxation).reshape(np.shape(hessian))
+    return where_stable(covariance, curvatures, eta * relative_step, 2 * (1 + mu), "2 (1 + momentum)")

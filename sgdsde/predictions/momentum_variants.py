@@ -11,13 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.covariances import sgd_covariance
-from sgdsde.predictions.requirements import (
-    require_momentum,
-    require_positive,
-    require_symmetric,
-    stationary,
-)
+from sgdsde.predictions.covariances import eigenmodes, rotated, sgd_covariance, where_stable
 
 
 def nesterov_covariance(
@@ -32,7 +26,7 @@ def nesterov_covariance(
     eta C / (2 (1 - mu) h) only where eta h << 1 - mu. Needs H positive definite and
     eta * max curvature < 2 (1 + mu)/(1 + 2 mu).
     """
-    eta, mu, curvatures, modes, noise = _eigenmodes(hessian, noise_covariance, learning_rate, momentum)
+    eta, mu, curvatures, modes, noise = eigenmodes(hessian, noise_covariance, learning_rate, momentum)
     rate = eta * curvatures
     one = jnp.ones_like(rate)
     # The state of a mode is (x, eta m), so that the entries are of order one at any learning rate.
@@ -43,9 +37,9 @@ def nesterov_covariance(
     pairs = jnp.einsum("iab,jcd->ijacbd", step, step).reshape(size, size, 4, 4)
     forcing = jnp.broadcast_to(jnp.outer(kick, kick).reshape(1, 1, 4, 1), (size, size, 4, 1))
     response = jnp.linalg.solve(jnp.eye(4, dtype=pairs.dtype)[None, None] - pairs, forcing)
-    covariance = _rotated(modes, response[..., 0, 0] * noise).reshape(np.shape(hessian))
+    covariance = rotated(modes, response[..., 0, 0] * noise).reshape(np.shape(hessian))
     limit = 2 * (1 + mu) / (1 + 2 * mu)
-    return _stable(covariance, curvatures, rate, limit, "2 (1 + momentum)/(1 + 2 momentum)")
+    return where_stable(covariance, curvatures, eta, limit, "2 (1 + momentum)/(1 + 2 momentum)")
 
 
 def averaged_momentum_covariance(
@@ -59,39 +53,7 @@ def averaged_momentum_covariance(
     as eta -> 0 that of plain SGD, with no 1/(1 - mu). Needs H positive definite and
     eta * max curvature < 2 (1 + mu)/(1 - mu).
     """
-    eta, mu, curvatures, _, _ = _eigenmodes(hessian, noise_covariance, learning_rate, momentum)
+    eta, mu, curvatures, _, _ = eigenmodes(hessian, noise_covariance, learning_rate, momentum)
     limit = 2 * (1 + mu) / (1 - mu)
-    _stable(curvatures, curvatures, eta * curvatures, limit, "2 (1 + momentum)/(1 - momentum)")
+    where_stable(curvatures, curvatures, eta, limit, "2 (1 + momentum)/(1 - momentum)")
     return sgd_covariance(hessian, noise_covariance, learning_rate=(1 - mu) * eta, momentum=mu)
-
-
-def _eigenmodes(hessian, noise_covariance, learning_rate, momentum):
-    """Rate and momentum as arrays, curvatures, eigenvectors of H, and the noise between eigenmodes."""
-    require_positive(learning_rate=learning_rate)
-    require_momentum(momentum)
-    require_symmetric("hessian", hessian, semidefinite=False)
-    require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
-    if np.shape(hessian) != np.shape(noise_covariance):
-        raise ValueError(
-            f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"
-        )
-    eta, mu = jnp.asarray(learning_rate, float), jnp.asarray(momentum, float)
-    curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(jnp.asarray(hessian, float)))
-    noise = _rotated(modes.T, jnp.atleast_2d(jnp.asarray(noise_covariance, float)))
-    return eta, mu, curvatures, modes, noise
-
-
-def _rotated(modes, matrix):
-    return jnp.einsum("ai,ij,bj->ab", modes, matrix, modes, precision="highest")
-
-
-def _stable(value, curvatures, rate, limit, name):
-    smallest, largest = curvatures[0], rate[-1]
-    return stationary(
-        (smallest > 0) & (largest < limit),
-        value,
-        lambda: (
-            f"no stationary law: hessian needs a positive smallest eigenvalue, got {smallest:.6g}, and learning_rate"
-            f" times largest eigenvalue below {name} = {limit:.6g}, got {largest:.6g}; lower learning_rate"
-        ),
-    )

@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.fokker_planck.coefficients import (
+    POWER,
     Convention,
     check_diffusion,
     diffusion_matrix,
@@ -25,7 +26,6 @@ from sgdsde.predictions.requirements import on_host, require
 
 __all__ = ["IntervalExit", "PassageTime", "first_passage_time", "interval_exit"]
 
-POWER = {"ito": 0.0, "stratonovich": 0.5, "haenggi_klimontovich": 1.0}
 NUM_PANELS = 512
 """on each side of the start; the result on half of them gives the error"""
 NODES, SHARES = np.polynomial.legendre.leggauss(10)

@@ -14,6 +14,8 @@ from sgdsde.predictions.requirements import is_traced, on_host
 
 Convention = Literal["ito", "stratonovich", "haenggi_klimontovich"]
 """Where along a step a state-dependent noise is taken: at its start, in the middle, at its end."""
+POWER = {"ito": 0.0, "stratonovich": 0.5, "haenggi_klimontovich": 1.0}
+"""That place as q: in one dimension the stationary density is D^(q - 1) exp(int f/D)."""
 
 
 class Coefficients(NamedTuple):

@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.fokker_planck.coefficients import (
+    POWER,
     Convention,
     check_diffusion,
     diffusion_matrix,
@@ -17,8 +18,6 @@ from sgdsde.predictions.fokker_planck.coefficients import (
 )
 from sgdsde.predictions.grids import points_and_weights
 from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole, stationary
-
-POWER = {"ito": 0.0, "stratonovich": 0.5, "haenggi_klimontovich": 1.0}
 
 
 def one_dimensional_density(
