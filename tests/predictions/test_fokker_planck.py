@@ -383,6 +383,8 @@ def test_bad_conventions_densities_and_traces_are_refused():
         fokker_planck_evolution(**parts(), initial_density=np.ones(8), duration=1.0)
     with pytest.raises(ValueError, match="duration"):
         fokker_planck_evolution(**parts(), initial_density=np.ones(81) / 8, duration=0.0)
+    with pytest.raises(ValueError, match="below rounding"):
+        relaxation_rate(wells, lambda x: 0.02, np.linspace(-2.4, 2.4, 201), convention="ito")
     with pytest.raises(ValueError, match="current"):
         circulation(np.zeros(81), LINE)
     grid = product(LINE, LINE)

@@ -26,7 +26,8 @@ def relaxation_rate(
 
     Arguments and what raises as in `fokker_planck_density`. Returns (r, error): the error is the distance from the
     value on every second point, about three times the error of r. In two dimensions the 20 eigenvalues nearest to 0
-    are looked at: a rotation some ten times faster than the relaxation may hide beyond them.
+    are looked at: a rotation some ten times faster than the relaxation may hide beyond them. Also raises ValueError for
+    a rate below 1e-13 of the jump rate of the grid, which rounding hides.
     """
     fine = ito_coefficients(drift, diffusion, grid, convention)
     rate, coarse = (_slowest(markov_generator(each)) for each in (fine, coarser(fine)))
@@ -60,4 +61,10 @@ def _slowest(chain: Generator) -> float:
         v0=start - start.sum() * stationary,
         return_eigenvectors=False,
     )
-    return float(np.min((1 / found).real) - shift)
+    rate = float(np.min((1 / found).real) - shift)
+    if not rate > 0.01 * shift:
+        raise ValueError(
+            f"diffusion: too small for this landscape: its slowest rate is below rounding ({rate:.2g} beside "
+            f"{1e11 * shift:.2g} of a jump); raise it, or take a grid that holds one well"
+        )
+    return rate
