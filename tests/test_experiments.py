@@ -56,25 +56,37 @@ def test_the_committed_result_passed_and_came_from_a_clean_tree(file):
     assert (folder / "data.nc").stat().st_size < 1_000_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", SINGLE, ids=lambda file: file.stem)
-def test_a_run_under_jit_and_vmap_with_traced_floats_is_the_same_run(file):
-    """What a sweep does: floats of the Config and seeds are traced, integers are compiled."""
-    experiment = load_experiment(file)
+def traced(experiment):
+    """What a sweep calls, (key, floats) -> arrays, and the floats of the smoke size."""
     config = experiment.smoke
     kinds = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    floats = {
-        name: value
-        for name, value in kinds.items()
-        if isinstance(value, float) or (isinstance(value, tuple) and isinstance(value[0], float))
+    is_float = lambda value: isinstance(value, float) or (isinstance(value, tuple) and isinstance(value[0], float))
+    floats = {name: value for name, value in kinds.items() if is_float(value)}
+    return lambda key, floats: experiment.run(dataclasses.replace(config, **floats), key), floats
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SINGLE, ids=lambda file: file.stem)
+def test_it_can_be_swept(file):
+    """Floats of the Config and seeds are traced, integers are compiled; nothing is computed here."""
+    experiment = load_experiment(file)
+    run, floats = traced(experiment)
+    keys = jax.random.split(jax.random.key(0), 2)
+    arrays = jax.eval_shape(jax.vmap(run, in_axes=(0, None)), keys, floats)
+    assert {name: 1 + len(dimensions) for name, dimensions in experiment.dimensions.items()} == {
+        name: array.ndim for name, array in arrays.items()
     }
 
-    def run(key, floats):
-        return experiment.run(dataclasses.replace(config, **floats), key)
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["double_well_gibbs", "stationary_covariance", "grokking_mlp"])
+def test_a_run_under_jit_and_vmap_with_traced_floats_is_the_same_run(name):
+    """SGD and its SDEs in two dimensions, on real data and on a network."""
+    experiment = load_experiment(ROOT / "experiments" / f"{name}.py")
+    run, floats = traced(experiment)
     keys = jax.random.split(jax.random.key(0), 2)
     together = jax.jit(jax.vmap(run, in_axes=(0, None)))(keys, floats)
-    alone = experiment.run(config, keys[1])
+    alone = experiment.run(experiment.smoke, keys[1])
     assert together.keys() == alone.keys()
     for name, value in alone.items():
         np.testing.assert_allclose(together[name][1], value, rtol=1e-5, atol=1e-7, err_msg=name)
