@@ -8,13 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from sgdsde import load, style
+import sgdsde
+from sgdsde import load, measurements, predictions, style
 from sgdsde.cli import main
 from sgdsde.sweeps import folder
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = (DOCS / "your_own_model.md").read_text()
 SWEEPS = (DOCS / "sweeps.md").read_text()
+THEORY = (DOCS / "theory.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 PRINTED = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
 SMALLER = {
@@ -55,6 +57,24 @@ def run_page(blocks, replacements, capsys):
     names = {"__name__": "page"}
     exec(compile(source, "docs/your_own_model.md", "exec"), names)
     return names, rows(capsys.readouterr().out)
+
+
+def test_the_page_on_theory_prints_what_it_says(ordinary_settings, capsys):
+    (block,), (said,) = (re.findall(rf"```{kind}\n(.*?)```", THEORY, re.DOTALL) for kind in ("python", "text"))
+    exec(compile(block, "docs/theory.md", "exec"), {})
+    number = re.compile(r"-?\d+\.\d+")
+    printed = capsys.readouterr().out
+    assert number.sub("", printed) == number.sub("", said)
+    values = [[float(found) for found in number.findall(text)] for text in (printed, said)]
+    np.testing.assert_allclose(*values, rtol=0.004)
+
+
+def test_the_page_on_theory_names_what_there_is():
+    experiments = {file.stem for file in (DOCS.parent / "experiments").glob("*.py")}
+    tables = THEORY.split("## Stationary laws")[1]
+    named = set(re.findall(r"`(?:measurements\.)?([a-z][a-z_0-9]*)(?=[`(])", tables))
+    known = experiments | {*predictions.__all__, *measurements.__all__, *sgdsde.__all__}
+    assert named <= known, sorted(named - known)
 
 
 @pytest.mark.slow
