@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -55,9 +54,11 @@ def survival(times: ArrayLike, exited: ArrayLike, at: ArrayLike) -> tuple[np.nda
     Greenwood's error; NaN beyond the last time seen, where it is censored. Runs on the host (`scipy.stats.ecdf`).
     Source: Kaplan and Meier 1958; Greenwood 1926.
     """
+    from scipy import stats  # half a second, only here
+
     times, exited = _on_host(times, exited)
     at = np.asarray(at, float)
-    found = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(times, exited == 0)).sf
+    found = stats.ecdf(stats.CensoredData.right_censored(times, exited == 0)).sf
     knots, values = found.quantiles, found.probabilities
     leaving = np.bincount(np.searchsorted(knots, times[exited == 1]), minlength=knots.size)
     at_risk = times.size - np.searchsorted(np.sort(times), knots, side="left")
