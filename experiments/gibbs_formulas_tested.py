@@ -305,16 +305,6 @@ def noisier(density):
     return np.trapezoid(density[GRID >= 0], GRID[GRID >= 0])
 
 
-def worst_entry(groups, predicted):
-    """The largest entry of P^-1/2 M P^-1/2 - I in magnitude, and its standard error from independent groups."""
-    values, vectors = np.linalg.eigh(predicted)
-    root = vectors / np.sqrt(values) @ vectors.T
-    whitened = root @ np.asarray(groups, float) @ root - np.eye(len(predicted))
-    mean, error = whitened.mean(axis=0), whitened.std(axis=0, ddof=1) / np.sqrt(len(groups))
-    worst = np.unravel_index(np.argmax(np.abs(mean)), mean.shape)
-    return mean[worst], error[worst]
-
-
 def plain(name):
     return name.replace("$", "").replace("Σ", "Sigma")
 
@@ -375,15 +365,15 @@ def matrix_checks(config, arrays, table):
         known, column = gaussians(config, matrix), len(NOISES) + index
         _, _, covariance = solved_matrix(config, name)
         source = "Lyapunov equation (Mandt, Hoffman, Blei 2017)"
-        gap, _ = worst_entry(covariance[None].repeat(2, axis=0), known["Ito"])
+        gap, _ = measurements.whitened_deviation_of_groups(covariance[None].repeat(2, axis=0), known["Ito"])
         found.append(Check(f"{name}: Fokker-Planck covariance, whitened", gap, 0, 0, 0.01, "agree", source))
         for row, dynamics in enumerate(DYNAMICS):
             groups = arrays["quadratic"][row, index]
-            value, error = worst_entry(groups, known["Ito"])
+            value, error = measurements.whitened_deviation_of_groups(groups, known["Ito"])
             found.append(Check(f"{dynamics} on {name}: whitened covariance", value, 0, error, 0.06, "agree", source))
         for row, formula in enumerate(known):
             right = table[row, column] < 0.01
-            value, error = worst_entry(arrays["quadratic"][1, index], known[formula])
+            value, error = measurements.whitened_deviation_of_groups(arrays["quadratic"][1, index], known[formula])
             if row and not right:
                 label = f"{formula} on {name}: whitened covariance of the SDE"
                 found.append(Check(label, value, 0, error, 0, "differ", "a formula in use"))

@@ -31,6 +31,7 @@ import numpy as np
 import optax
 
 from sgdsde import Check, landscapes, optimizer, sgd, simulate, style
+from sgdsde.measurements import whitened_deviation_of_groups
 from sgdsde.predictions import (
     averaged_momentum_covariance,
     label_noise_covariance,
@@ -154,16 +155,6 @@ def label_law(config, rate):
     )
 
 
-def deviation(moments, predicted):
-    """Worst entry of P^-1/2 S P^-1/2 - I with its error over groups."""
-    values, vectors = np.linalg.eigh(predicted)
-    root = vectors / np.sqrt(values) @ vectors.T
-    whitened = root @ np.asarray(moments, float) @ root - np.eye(2)
-    mean, error = whitened.mean(axis=0), whitened.std(axis=0, ddof=1) / np.sqrt(len(whitened))
-    worst = np.unravel_index(np.argmax(np.abs(mean)), mean.shape)
-    return mean[worst], error[worst]
-
-
 STEEP = np.linalg.eigh(HESSIAN)[1][:, -1]
 FLAT = np.linalg.eigh(HESSIAN)[1][:, 0]
 
@@ -182,14 +173,14 @@ def checks(config, arrays):
                 moments = arrays["variants"][i, j, k]
                 name = f"{variant}, momentum {momentum:g}, eta h = {rate:g}"
                 source = "discrete Lyapunov equation"
-                measured, error = deviation(moments, law(variant, momentum, rate))
+                measured, error = whitened_deviation_of_groups(moments, law(variant, momentum, rate))
                 found.append(Check(f"{name}: worst whitened entry", measured, 0, error, 0.02, "agree", source))
             steep, error = along(STEEP, moments)
             expected = STEEP @ rule(momentum, rate) @ STEEP
             name = f"{name}: steep direction against the rule eta/(1 - mu)"
             found.append(Check(name, steep, expected, error, 0, "differ", "momentum as a larger learning rate"))
     for k, rate in enumerate(rates):
-        measured, error = deviation(arrays["labels"][k], label_law(config, rate))
+        measured, error = whitened_deviation_of_groups(arrays["labels"][k], label_law(config, rate))
         name = f"label noise, eta h = {rate:g}"
         found.append(
             Check(f"{name}: worst whitened entry", measured, 0, error, 0.02, "agree", "(eta s^2/B)(2 I - eta H)^-1")

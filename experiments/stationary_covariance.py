@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgdsde import Check, landscapes, regression, sgd, simulate, style
+from sgdsde.measurements import whitened_deviation_of_groups
 from sgdsde.predictions import critical_learning_rate, regression_covariance, sde_covariance, sgd_covariance
 
 
@@ -154,16 +155,6 @@ def run(config, key):
     return {**arrays, "num_diverged": jnp.stack(diverged)}
 
 
-def worst_entry(groups, predicted):
-    """The largest entry of P^-1/2 M P^-1/2 - I in magnitude, and its standard error from independent groups."""
-    values, vectors = np.linalg.eigh(predicted)
-    root = vectors / np.sqrt(values) @ vectors.T
-    whitened = root @ np.asarray(groups, float) @ root - np.eye(len(predicted))
-    mean, error = whitened.mean(axis=0), whitened.std(axis=0, ddof=1) / np.sqrt(len(groups))
-    worst = np.unravel_index(np.argmax(np.abs(mean)), mean.shape)
-    return mean[worst], error[worst]
-
-
 def along(groups, direction):
     """Variance along a unit direction, and its standard error."""
     each = np.einsum("i,gij,j->g", direction, np.asarray(groups, float), direction)
@@ -202,7 +193,7 @@ def checks(config, arrays):
     for groups, (momentum, rate) in zip(arrays["quadratic"], quadratic_points(config)):
         exact, sde = exact_quadratic(momentum, rate), sde_quadratic(momentum, rate)
         name = f"quadratic, rate x curvature {rate * CURVATURE:.2g}, momentum {momentum:g}"
-        measured, error = worst_entry(groups, exact)
+        measured, error = whitened_deviation_of_groups(groups, exact)
         found.append(Check(f"{name}: exact", measured, 0, error, 0.02, "agree", "Liu, Ziyin, Ueda 2021, eq. 7"))
         if abs(rate * CURVATURE - 0.3) < 1e-6:
             measured, error = along(groups, steepest)
@@ -219,11 +210,15 @@ def checks(config, arrays):
             chosen = regression_points(config, np.asarray(pair[0]), batch_size)
             for groups, (momentum, rate, fraction) in zip(row, chosen):
                 label = f"{name}, batch {batch_size}, rate {fraction:g} of critical, momentum {momentum:g}"
-                measured, error = worst_entry(groups, exact_regression(pair, batch_size, momentum, rate))
+                measured, error = whitened_deviation_of_groups(
+                    groups, exact_regression(pair, batch_size, momentum, rate)
+                )
                 source = "second-moment recursion of finite-data least squares"
                 found.append(Check(f"{label}: exact", measured, 0, error, 0.02, "agree", source))
                 if fraction == max(config.fractions):
-                    measured, error = worst_entry(groups, sde_regression(pair, batch_size, momentum, rate))
+                    measured, error = whitened_deviation_of_groups(
+                        groups, sde_regression(pair, batch_size, momentum, rate)
+                    )
                     source = "Mandt, Hoffman, Blei 2017, eq. 12"
                     found.append(Check(f"{label}: SDE fails", measured, 0, error, 0, "differ", source))
     found.append(Check("chains diverged", arrays["num_diverged"].sum(), 0, 0, 0, "agree", "none may"))

@@ -28,7 +28,7 @@ class Dynamics(Protocol):
         makes the draws of an array for each of them.
     draw(key, step, substep) -> draws: `arrange` of the variates' numbers at that microstep, a pure function of the key
         and the integer counters. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a
-        leading axis.
+        leading axis: minibatches of its `batch_size`.
     advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps. It adds to
         every parameter, so that one which is not finite stays so.
     duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.

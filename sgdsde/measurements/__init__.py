@@ -34,7 +34,13 @@ from sgdsde.measurements.fluctuation_dissipation import (
 from sgdsde.measurements.fractions import cdf_distance_of_fractions, density_of_fractions, fraction_below
 from sgdsde.measurements.increments import IncrementTest, increment_test, whitened_increments
 from sgdsde.measurements.local_learning import learning_coefficient
-from sgdsde.measurements.moments import covariance, fraction, mean, whitened_deviation
+from sgdsde.measurements.moments import (
+    covariance,
+    fraction,
+    mean,
+    whitened_deviation,
+    whitened_deviation_of_groups,
+)
 from sgdsde.measurements.power_tails import (
     TailExponent,
     loss_exponent,
@@ -101,5 +107,6 @@ __all__ = [
     "wasserstein_distance_two_samples",
     "weighted_slope",
     "whitened_deviation",
+    "whitened_deviation_of_groups",
     "whitened_increments",
 ]

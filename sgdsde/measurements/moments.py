@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from sgdsde.pytrees import concrete
 
-__all__ = ["covariance", "mean", "whitened_deviation"]
+__all__ = ["covariance", "fraction", "mean", "whitened_deviation", "whitened_deviation_of_groups"]
 
 
 def mean(samples: ArrayLike, *, sample_axis: int | None = None) -> tuple[jax.Array, jax.Array]:
@@ -99,6 +99,27 @@ def whitened_deviation(
         )
     _refuse_indefinite(predicted_covariance)
     return _whitened_deviation(values, jnp.asarray(predicted_covariance, values.dtype), known)
+
+
+def whitened_deviation_of_groups(moments: ArrayLike, predicted_covariance: ArrayLike) -> tuple[float, float]:
+    """`whitened_deviation` from groups of independent chains, of which second moments about the true mean were kept.
+
+    moments: (num_groups, d, d), one mean of (x - c)(x - c)^T for each of equal groups. Returns the entry of
+    P^-1/2 M P^-1/2 - I of largest magnitude, M the mean over groups, and its standard error over groups. Host side,
+    float64. Raises ValueError for other shapes, fewer than 2 groups, or a P that is not positive definite.
+    """
+    groups, predicted = np.asarray(moments, float), np.asarray(predicted_covariance, float)
+    if groups.ndim != 3 or groups.shape[0] < 2 or groups.shape[1:] != predicted.shape:
+        raise ValueError(
+            f"moments: expected (num_groups, *{predicted.shape}) with 2 groups or more, got shape {groups.shape}"
+        )
+    _refuse_indefinite(predicted)
+    values, vectors = np.linalg.eigh(predicted)
+    root = vectors / np.sqrt(values) @ vectors.T
+    whitened = root @ groups @ root - np.eye(len(predicted))
+    mean, error = whitened.mean(axis=0), whitened.std(axis=0, ddof=1) / np.sqrt(len(groups))
+    worst = np.unravel_index(np.argmax(np.abs(mean)), mean.shape)
+    return float(mean[worst]), float(error[worst])
 
 
 def _floats(samples: ArrayLike) -> jax.Array:

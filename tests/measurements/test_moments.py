@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde.measurements import covariance, fraction, mean, whitened_deviation
+from sgdsde.measurements import covariance, fraction, mean, whitened_deviation, whitened_deviation_of_groups
 
 LIMIT = 5.9  # false-alarm rate of one comparison: 4e-9
 
@@ -183,3 +183,15 @@ def test_moments_refuse_wrong_shapes():
         whitened_deviation(good, np.diag([1.0, 0.0]))
     with pytest.raises(ValueError, match="symmetric"):
         whitened_deviation(good, np.array([[1.0, 0.5], [0.0, 1.0]]))
+
+
+def test_groups_are_judged_like_the_chains_they_are_made_of():
+    chains = np.random.default_rng(3).standard_normal((400, 2)) @ np.array([[1.0, 0.4], [0.0, 0.8]])
+    predicted = np.array([[1.2, 0.3], [0.3, 0.7]])
+    expected = whitened_deviation(jnp.asarray(chains), predicted, center=jnp.zeros(2))
+    found = whitened_deviation_of_groups(chains[:, :, None] * chains[:, None, :], predicted)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    with pytest.raises(ValueError, match="num_groups"):
+        whitened_deviation_of_groups(np.eye(2), predicted)
+    with pytest.raises(ValueError, match="positive definite"):
+        whitened_deviation_of_groups(chains[:, :, None] * chains[:, None, :], -predicted)
