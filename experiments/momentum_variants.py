@@ -175,9 +175,9 @@ def checks(config, arrays):
                 source = "discrete Lyapunov equation"
                 measured, error = whitened_deviation_of_groups(moments, law(variant, momentum, rate))
                 found.append(Check(f"{name}: worst whitened entry", measured, 0, error, 0.02, "agree", source))
-            steep, error = along(STEEP, moments)
-            expected = STEEP @ rule(momentum, rate) @ STEEP
-            name = f"{name}: steep direction against the rule eta/(1 - mu)"
+            steep, error = along(STEEP, arrays["variants"][i, j, -1])
+            expected = STEEP @ rule(momentum, rates[-1]) @ STEEP
+            name = f"{variant}, momentum {momentum:g}, eta h = {rates[-1]:g}: steep direction against eta/(1 - mu)"
             found.append(Check(name, steep, expected, error, 0, "differ", "momentum as a larger learning rate"))
     for k, rate in enumerate(rates):
         measured, error = whitened_deviation_of_groups(arrays["labels"][k], label_law(config, rate))
