@@ -38,7 +38,8 @@ What it does not say: one architecture, one split of the pairs into train and te
 
 Source: the network is that of Gromov 2023 (arXiv 2301.02679); the comparison is this file's.
 
-Command: `sgdsde reproduce grokking_noise`, about 20 minutes on two cores. One should see: the table above.
+Command: `sgdsde reproduce grokking_noise`, about 20 minutes on two cores. One should see: at rate/batch 2, over SGD's
+time, 1.57 without noise, 1.51 with isotropic noise as large, 0.98 with SGD's covariance.
 """
 
 import functools

@@ -344,7 +344,7 @@ def mean_corners(config, fractions):
 def harmonic_coefficient(config, num_vertices):
     """Half the sum over curvatures h of h/(h + g)/(1 - eta (h + g)/2) at the polygon."""
     flat, unravel = ravel_pytree(critical_polygon(num_vertices, config.many_features, -1.0))
-    hessian = jax.hessian(lambda vector: superposition.population_loss(unravel(vector)))(flat)
+    hessian = jax.jit(jax.hessian(lambda vector: superposition.population_loss(unravel(vector))))(flat)
     h, g = np.linalg.eigvalsh(np.asarray(hessian, float)), config.tether
     return np.sum(h / (h + g) / (1 - config.local_rate * (h + g) / 2)) / 2
 

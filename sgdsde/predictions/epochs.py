@@ -51,23 +51,22 @@ def epoch_autocovariance(
     num_lags: int,
     momentum: ArrayLike = 0.0,
 ) -> np.ndarray:
-    """E[x_(k+j) x_k^T] averaged over the phases k of an epoch, for lags of j = 0 to num_lags - 1 steps.
+    """E[x_(k+j) x_k^T] at every phase k of an epoch, for lags of j = 0 to num_lags - 1 steps.
 
-    Shape (num_lags, d, d); at lag 0 the average of `epoch_covariance`.
+    Shape (n // B, num_lags, d, d); at lag 0 `epoch_covariance`. Its mean over axis 0 is that of a random step.
     """
     modes, states, powers, sums, within = _stationary(
         hessian, gradient_covariance, learning_rate, num_examples, batch_size, momentum, num_lags
     )
     num_steps = len(states)
     phases = np.arange(num_steps)
-    average = states.mean(axis=0)
     result = []
     for lag in range(num_lags):
-        free = np.einsum("ia,ijac->ijc", powers[lag][:, 0], average)[..., 0]
+        free = np.einsum("ia,kijac->kijc", powers[lag][:, 0], states)[..., 0]
         # Steps of the same epoch after phase k have noise anti-correlated with what came before it.
         later = sums[lag][None, :, 0] - sums[np.maximum(phases + lag - num_steps, 0)][..., 0]
-        result.append(free - within * np.einsum("ki,kj->ij", later, sums[phases][..., 0]) / num_steps)
-    return np.einsum("ai,kij,bj->kab", modes, np.stack(result), modes)
+        result.append(free - within * np.einsum("ki,kj->kij", later, sums[phases][..., 0]))
+    return np.einsum("ai,kjil,bl->kjab", modes, np.stack(result, axis=1), modes)
 
 
 def epoch_noise_autocovariance(gradient_covariance: ArrayLike, *, num_examples: int, batch_size: int) -> np.ndarray:

@@ -110,6 +110,7 @@ def autoencoder(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     return jax.nn.relu(response + jnp.reshape(biases, (1,) * (response.ndim - 1) + biases.shape))
 
 
+@jax.jit
 def population_loss(params: dict[str, jax.Array]) -> jax.Array:
     """The expected example loss of `one_hot`, exactly, with G = W^T W:
 

@@ -17,6 +17,8 @@ from sgdsde.dynamics.langevin import euler_maruyama
 from sgdsde.problem import Problem, gradient, gradient_covariance
 from sgdsde.problems import modular_addition
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 Z, BATCH = 5.9, 4
 
 
@@ -124,7 +126,6 @@ def test_the_covariance_of_sampled_noise_is_sigma_over_b(network, key):
     assert abs(np.trace(found) - np.trace(covariance)) < Z * error < 0.25 * np.trace(covariance)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGER)
 def test_the_covariance_of_sampled_noise_of_larger_networks_to_one_percent(name, key):
     """As many samples as make 5.9 standard errors of the trace 1 %: Sigma divided by n - 1 instead of n is refused."""

@@ -11,6 +11,8 @@ from sgdsde import landscapes, loss, sgd, simulate
 from sgdsde.observables import all_of, hessian_eigenvalues, hessian_extremes, hessian_trace, observer, sharpness
 from sgdsde.problem import Problem
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 LIMIT = 5.9
 SPECTRA = np.array(
     [
@@ -110,7 +112,6 @@ def dense_spectra(problem, params):
     return np.linalg.eigvalsh(np.asarray(dense, np.float64))
 
 
-@pytest.mark.slow
 def test_a_network_against_its_dense_hessian_inside_a_run(key):
     """Every chain of a recorded ensemble, the penalty included; vmapped and compiled with the loop."""
     problem = network(np.float64)

@@ -22,6 +22,8 @@ from sgdsde.observables import (
 from sgdsde.problems import modular_addition
 from sgdsde.problems.modular_addition import all_pairs, cross_entropy, split, squared_error
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 KEY = jax.random.key(5)
 RANDOM = np.random.default_rng(6)
 
@@ -135,7 +137,6 @@ def test_losses_of_a_network_made_of_two_frequencies(modulus):
     np.testing.assert_allclose([restricted([1]), excluded([3])], half, rtol=1e-12)
 
 
-@pytest.mark.slow
 def test_losses_of_a_network_that_solves_the_task():
     """Logits p [q = m + n] - 1 are the sum of all cosines, twice: all frequencies together give the network back, none
     give zero; and 0 has the squared error 1/p."""
@@ -193,7 +194,6 @@ def test_shares_are_those_of_the_waves_without_the_constant():
     np.testing.assert_allclose(shares_of_power(itself, weights), [0.9, 0, 0.1], atol=1e-14)
 
 
-@pytest.mark.slow
 def test_progress_is_each_of_its_parts():
     problem, test = modular_addition.embedding_mlp(
         KEY, modulus=7, num_embedding=3, num_hidden=4, activation=jax.nn.gelu, train_fraction=0.5, weight_decay=0.1

@@ -24,6 +24,8 @@ from sgdsde.observables import (
 from sgdsde.problem import Problem
 from sgdsde.randomness import draw
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 LIMIT = 5.9
 KINDS = ("with_replacement", "without_replacement")
 DATA = np.random.default_rng(5)
@@ -177,7 +179,6 @@ def test_tail_index_of_heavy_tailed_gradients_beside_its_null():
     assert (found["block_index"] < 1.5).all()
 
 
-@pytest.mark.slow
 def test_tail_index_inside_a_run(key):
     """Vmapped over chains and compiled with the loop, in float32; the value is that of the recorded parameters."""
     problem = problem_of(9, np.float32)

@@ -9,6 +9,8 @@ import pytest
 from sgdsde import observables, parity, sgd, simulate
 from sgdsde.problem import loss
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 NUM_BITS = 7
 RELEVANT = (1, 4, 5)
 

@@ -28,7 +28,7 @@ def enumerated(gradients, batch_size):
 
 def brute_force(noise, momentum, num_lags):
     """Phase by phase and lag by lag, from the noise of three epochs and the pair (x, m): (covariances (M, d, d),
-    phase-averaged autocovariances (num_lags, d, d))."""
+    autocovariances (M, num_lags, d, d))."""
     num_steps, size = noise.shape[:2]
     identity = np.eye(size)
     drift = np.block([[identity - RATE * HESSIAN, -RATE * momentum * identity], [HESSIAN, momentum * identity]])
@@ -48,8 +48,7 @@ def brute_force(noise, momentum, num_lags):
         rows.append(row)
     pair = lambda late, early: (rows[late] @ whole @ rows[early].T)[:size, :size]
     covariances = np.stack([pair(k, k) for k in range(num_steps)])
-    averaged = [np.mean([pair(k + j, k) for k in range(num_steps)], axis=0) for j in range(num_lags)]
-    return covariances, np.stack(averaged)
+    return covariances, np.stack([[pair(k + j, k) for j in range(num_lags)] for k in range(num_steps)])
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
@@ -64,7 +63,7 @@ def test_every_permutation_of_a_tiny_problem(num_examples, batch_size, momentum)
     noise = enumerated(gradients, batch_size)
     options = {"num_examples": num_examples, "batch_size": batch_size}
     num_steps = num_examples // batch_size
-    covariances, averaged = brute_force(noise, momentum, num_steps + 2)
+    covariances, autocovariances = brute_force(noise, momentum, num_steps + 2)
     options = {"num_examples": num_examples, "batch_size": batch_size}
     lags = epoch_noise_autocovariance(sigma, **options)
     for j, found in enumerate(lags):
@@ -73,7 +72,7 @@ def test_every_permutation_of_a_tiny_problem(num_examples, batch_size, momentum)
     options |= {"learning_rate": RATE, "momentum": momentum}
     np.testing.assert_allclose(epoch_covariance(HESSIAN, sigma, **options), covariances, rtol=1e-9)
     found = epoch_autocovariance(HESSIAN, sigma, **options, num_lags=num_steps + 2)
-    np.testing.assert_allclose(found, averaged, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found, autocovariances, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("h", [1e-4, 0.03, 0.7, 5.0])

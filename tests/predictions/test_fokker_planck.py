@@ -226,6 +226,7 @@ def manufactured(convention):
     return drift
 
 
+@pytest.mark.slow
 def test_a_manufactured_solution_with_a_current():
     gaps = []
     for size in (51, 101):

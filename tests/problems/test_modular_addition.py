@@ -15,6 +15,8 @@ import sgdsde
 from sgdsde import modular_addition, observables, optimizer, sgd, simulate
 from sgdsde.problems.modular_addition import all_pairs, analytic_params, quadratic_logits
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 KEY = jax.random.key(3)
 loss, gradient, example_gradients = map(jax.jit, (sgdsde.loss, sgdsde.gradient, sgdsde.example_gradients))
 QUADRATIC = {"modulus": 5, "num_hidden": 7, "train_fraction": 0.6, "start_deviation": 0.4}
@@ -313,7 +315,6 @@ def test_weight_decay_of_both_kinds():
     assert np.abs(adam - adamw).max() > 0.1 * rate
 
 
-@pytest.mark.slow
 def test_observers_along_a_run_of_the_transformer():
     """Three chains from starts of their own, which memorise the 15 pairs."""
     problem, test = made(modular_addition.transformer)

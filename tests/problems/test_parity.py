@@ -10,6 +10,8 @@ import pytest
 from sgdsde import parity
 from sgdsde.problem import example_gradients, loss
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 SIZES = {"num_bits": 6, "relevant": (0, 2, 5), "width": 9, "num_examples": 40, "num_test_examples": 30}
 
 

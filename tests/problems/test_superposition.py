@@ -11,6 +11,8 @@ from scipy.integrate import quad
 from sgdsde import superposition
 from sgdsde.problem import example_gradients, gradient, loss
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 SIZES = {"num_features": 5, "num_hidden": 2, "num_examples": 60, "num_test_examples": 20, "start_deviation": 0.7}
 population_loss = jax.jit(superposition.population_loss)
 IMPORTANCE = np.array([1.0, 0.7, 0.5, 0.3])
