@@ -83,10 +83,12 @@ class Config:
     """steps at the largest rate and the first clip"""
     num_chains: int = 24_000
     """independent chains of each point"""
+    num_cells: int = 800
+    """cells on which exact chains are solved"""
     seed: int = 0
 
 
-SMOKE = Config(num_points=2, num_chains=300, passage_steps=8_000, levy_steps=2_000, clipped_steps=600)
+SMOKE = Config(num_cells=80, num_points=2, num_chains=300, passage_steps=8_000, levy_steps=2_000, clipped_steps=600)
 INVERSE_TEMPERATURES = (0.5, 0.75, 1.0, 1.15, 1.3, 1.45)
 PASSAGE_LENGTHS = (0.12, 0.33, 1.0, 2.1, 4.5, 9.6)
 STEP_FACTORS = (0.5, 2.5, 5.0)
@@ -279,16 +281,16 @@ def levy_time(barrier, tail_index, scale):
 
 
 @functools.cache
-def chain_time(barrier, temperature, time_step):
+def chain_time(num_cells, barrier, temperature, time_step):
     """The same for Euler's scheme itself, one normal step after the other, its kernel solved on a grid."""
     spread = np.sqrt(2 * temperature * time_step)
     mean = lambda x: x - 4 * barrier * time_step * (x**3 - x)
     normal = lambda x, y: scipy.special.ndtr((y - mean(x)) / spread)
-    return time_step * chain_exit_steps(normal, start=-1.0, lower=-2.2, upper=0.0, num_cells=600).steps
+    return time_step * chain_exit_steps(normal, start=-1.0, lower=-2.2, upper=0.0, num_cells=num_cells).steps
 
 
 @functools.cache
-def clipped_iterations(scale, pareto_index, clip, learning_rate):
+def clipped_iterations(num_cells, scale, pareto_index, clip, learning_rate):
     """Exact mean iterations of the clipped chain, likewise: an update u or more needs noise z or more."""
 
     def transition(x, y):
@@ -298,7 +300,7 @@ def clipped_iterations(scale, pareto_index, clip, learning_rate):
         reached = np.where(z > -1, np.where(z >= 1, tail, 0.5), 1 - tail)
         return np.where(update > clip, 0.0, np.where(update <= -clip, 1.0, reached))
 
-    return chain_exit_steps(transition, start=0.0, lower=-1.0, upper=1.0, num_cells=1000).steps
+    return chain_exit_steps(transition, start=0.0, lower=-1.0, upper=1.0, num_cells=num_cells).steps
 
 
 def kramers_time(config, temperature):
@@ -324,7 +326,10 @@ def passage_checks(config, arrays):
         found.append(Check(f"time to the top at T = {t:.3g}", row[0], time, row[1], 0.05, "agree", exact))
     still = passage_time(config.barrier, config.temperature, 0.0)
     for h, row in zip(time_steps(config), arrays["passage_by_step"]):
-        name, time = f"time to the top at step {h:.3g}", chain_time(config.barrier, config.temperature, h)
+        name, time = (
+            f"time to the top at step {h:.3g}",
+            chain_time(config.num_cells, config.barrier, config.temperature, h),
+        )
         found.append(Check(name, row[0], time, row[1], 0.05, "agree", "Euler's kernel solved on a grid"))
         late = "crossings between two looks go unseen"
         found.append(Check(f"{name}, boundary not moved", row[0], still, row[1], 0, "above", late))
@@ -384,7 +389,7 @@ def clipped_checks(config, arrays):
         name = f"clip {clip:g}: exponent of the iterations"
         found.append(Check(name, slope, predicted, error, 0.05 / predicted, "agree", source))
         for rate, row in zip(rates(config), rows):
-            time = clipped_iterations(config.pareto_scale, config.pareto_index, clip, rate)
+            time = clipped_iterations(config.num_cells, config.pareto_scale, config.pareto_index, clip, rate)
             name = f"clip {clip:g}: iterations at rate {rate:.3g}"
             found.append(Check(name, row[0], time, row[1], 0.05, "agree", "the chain's kernel solved on a grid"))
     return found
@@ -436,7 +441,8 @@ def arrhenius(panel, config, arrays):
 def finite_steps(panel, config, arrays):
     t, still = config.temperature, passage_time(config.barrier, config.temperature, 0.0)
     steps = np.linspace(0.2, 1.02, 12) ** 2 * max(time_steps(config))
-    lines = ((chain_time, "theory", "Euler's chain, exact"), (passage_time, "constant", "integral, boundary moved"))
+    chain = functools.partial(chain_time, config.num_cells)
+    lines = ((chain, "theory", "Euler's chain, exact"), (passage_time, "constant", "integral, boundary moved"))
     for law, name, label in lines:
         look = style.line(name) | {"marker": ""}
         panel.plot(steps, [law(config.barrier, t, float(h)) / still for h in steps], **look, label=label)
@@ -495,7 +501,8 @@ def iterations(panel, config, arrays):
         slope, error = log_log_slope(1 / rate, rows[:, 0], rows[:, 1])
         middle = np.exp(np.mean(np.log(rows[:, 0]) + predicted * np.log(rate)))
         panel.plot(rate, middle * rate**-predicted, **style.line("theory"))
-        exact = [clipped_iterations(config.pareto_scale, config.pareto_index, clip, each) for each in rates(config)]
+        law = functools.partial(clipped_iterations, config.num_cells, config.pareto_scale, config.pareto_index, clip)
+        exact = [law(each) for each in rates(config)]
         panel.plot(rate, exact, **style.line("constant") | {"marker": ""})
         look = style.line(name) | {"linestyle": "none"}
         label = f"clip {clip:g}: exponent {float(slope):.3f} $\\pm$ {float(error):.3f}"

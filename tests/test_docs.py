@@ -59,6 +59,7 @@ def run_page(blocks, replacements, capsys):
     return names, rows(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_the_page_on_theory_prints_what_it_says(ordinary_settings, capsys):
     (block,), (said,) = (re.findall(rf"```{kind}\n(.*?)```", THEORY, re.DOTALL) for kind in ("python", "text"))
     exec(compile(block, "docs/theory.md", "exec"), {})

@@ -146,6 +146,7 @@ def test_a_sweep_from_a_file(project, capsys):
     assert main(["sweep", "no.toml"]) == 2
 
 
+@pytest.mark.slow
 def test_an_experiment_that_sweeps_itself(project, capsys):
     assert main(["reproduce", "swept"]) == 0
     folder = Path("results/swept")

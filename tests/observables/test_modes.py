@@ -13,6 +13,8 @@ from jax.tree_util import Partial
 from sgdsde import deep_linear, observables, predictions, sgd, simulate
 from sgdsde.problem import gradient_covariance
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 GENERATOR = np.random.default_rng(8)
 PARAMS = tuple(jnp.asarray(GENERATOR.standard_normal(shape)) for shape in ((4, 3), (5, 4), (2, 5)))
 TEACHER = deep_linear.teacher(np.array([3.0, 1.0]), num_inputs=3, num_outputs=2, key=jax.random.key(4))

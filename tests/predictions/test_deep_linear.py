@@ -16,6 +16,8 @@ from sgdsde.dynamics.minibatch import minibatch_gradient
 from sgdsde.observables import balances
 from sgdsde.problem import gradient, loss
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 CURVES = [(layers, s, u) for layers in (1, 2, 3, 5, 9) for s, u in ((2.0, 0.01), (50.0, 1e-3), (2.0, 3.5))]
 
 
@@ -49,7 +51,6 @@ def test_closed_form_of_two_layers_as_printed_and_its_limits():
         assert predictions.mode_strength(1e6, **options) == s
 
 
-@pytest.mark.slow
 def test_a_network_under_gradient_descent_follows_the_curves_late_by_the_stated_time(key):
     """Four layers on exactly whitened inputs, so that the finite sum has the curves: the delay of step eta is
     (eta/2) log(f(u)/f(u(0))), f the speed of a weight, and what is left of it falls with eta^2."""

@@ -256,6 +256,7 @@ def test_a_manufactured_solution_with_a_current():
     np.testing.assert_allclose(coarse / fine, 4, atol=0.7)
 
 
+@pytest.mark.slow
 def test_the_conventions_are_one_process_seen_thrice():
     """The manufactured drift of each convention, turned into Ito, is the same."""
     grid = product(np.linspace(-2.8, 2.8, 9), np.linspace(-4, 4, 9))

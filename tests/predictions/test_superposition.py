@@ -12,6 +12,8 @@ from scipy.optimize import minimize
 from sgdsde import superposition
 from sgdsde.predictions import superposition_loss, superposition_polygon
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 PUBLISHED = {4: 0.0, 5: 0.23738, 6: 0.86746, 7: 1.74870, 8: 2.77311}
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(12)
 

@@ -10,6 +10,8 @@ import pytest
 from sgdsde import deep_linear, match, noise, sgd
 from sgdsde.problem import example_gradients, gradient, gradient_covariance, gradient_variance, loss
 
+pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
+
 GENERATOR = np.random.default_rng(3)
 WIDTHS = (3, 4, 5, 2)
 START = deep_linear.random_start(WIDTHS, standard_deviation=0.5)
@@ -91,7 +93,6 @@ def test_closed_forms_are_left_out_where_they_do_not_pay():
     np.testing.assert_allclose(loss(few, PARAMS), by_hand(PARAMS, INPUTS[:3], TARGETS[:3])[0], rtol=1e-12)
 
 
-@pytest.mark.slow
 def test_a_taught_network_has_a_small_factor_and_no_noise_at_the_minimum(key):
     teacher = deep_linear.teacher([3.0, 2.0], num_inputs=3, num_outputs=2, key=key)
     options = {"num_examples": 360, "num_test_examples": 50, "is_whitened": True}
