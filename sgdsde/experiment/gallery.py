@@ -85,7 +85,7 @@ def _sentence(words: str) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(re.sub(r'[|]', chr(92) + '|', cell) for cell in cells)} |"
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _table(checks: list[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ eta / substeps adds eta^(1 - 1/alpha) dt^(1/alpha) times such a variable, so the
 
 from functools import lru_cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.interpolate
@@ -66,6 +67,15 @@ def _scale(curvature, scale, tail_index, learning_rate, relative_step):
         c * eta ** (1 - 1 / alpha) / (decay * h) ** (1 / alpha),
         lambda: f"no stationary law: expected curvature > 0 and step times curvature < 2, got {h} and {step}",
     )
+
+
+def jump_rate(distance: ArrayLike, *, tail_index: ArrayLike, scale: ArrayLike) -> Array:
+    """Jumps farther than a distance r to one side, per unit time: c^alpha (C/2) r^-alpha, C = (2/pi) Gamma(alpha)
+    sin(pi alpha/2). c = `scale` of the SDE; 0 at tail index 2. Traceable. Source: Samorodnitsky and Taqqu 1994, 1.2.15.
+    """
+    r, alpha, c = (jnp.asarray(value, float) for value in (distance, tail_index, scale))
+    half = jax.scipy.special.gamma(alpha) * jnp.sinc(1 - alpha / 2) * (1 - alpha / 2)  # C/2, exactly 0 at alpha = 2
+    return c**alpha * half * r**-alpha
 
 
 def cauchy_density(position: ArrayLike, *, quadratic: ArrayLike, quartic: ArrayLike, scale: ArrayLike) -> Array:

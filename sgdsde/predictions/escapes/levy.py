@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.requirements import on_host, require, require_positive, require_tail_index
+from sgdsde.predictions.stable import jump_rate
 
 __all__ = ["clipped_exit_exponent", "free_levy_exit_time", "levy_escape_rate"]
 
@@ -30,9 +31,8 @@ def levy_escape_rate(*, tail_index: ArrayLike, scale: ArrayLike, left: ArrayLike
     require_positive(scale=scale)
     for name, width in (("left", left), ("right", right)):
         require(name, width, lambda number: number > 0, "a distance > 0, infinite where there is no end")
-    alpha, left, right = (jnp.asarray(value, float) for value in (tail_index, left, right))
-    tail = jnp.exp(gammaln(alpha)) * jnp.sin(np.pi * alpha / 2) * 2 / np.pi
-    return jnp.asarray(scale, float) ** alpha * tail / 2 * (left**-alpha + right**-alpha)
+    options = {"tail_index": tail_index, "scale": scale}
+    return jump_rate(left, **options) + jump_rate(right, **options)
 
 
 def free_levy_exit_time(

@@ -9,6 +9,7 @@ from jax.scipy.special import gamma
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.requirements import require, require_positive, require_tail_index
+from sgdsde.predictions.stable import jump_rate
 
 
 def cauchy_bimodality_switch(*, quartic: ArrayLike, scale: ArrayLike) -> Array:
@@ -47,6 +48,5 @@ def levy_quartic_tail(position: ArrayLike, *, quartic: ArrayLike, tail_index: Ar
     require_positive(quartic=quartic, scale=scale)
     require_tail_index(tail_index)
     require("position", position, lambda x: x != 0, "away from zero, in the tail")
-    x, b, alpha, c = (jnp.asarray(value, float) for value in (position, quartic, tail_index, scale))
-    amplitude = gamma(alpha) * jnp.sinc(1 - alpha / 2) * (1 - alpha / 2)  # sin(pi alpha/2)/pi, exactly 0 at alpha = 2
-    return c**alpha / b * amplitude * jnp.abs(x) ** (-alpha - 3)
+    distance = jnp.abs(jnp.asarray(position, float))
+    return jump_rate(distance, tail_index=tail_index, scale=scale) / (jnp.asarray(quartic, float) * distance**3)
