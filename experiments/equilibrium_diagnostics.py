@@ -144,12 +144,10 @@ def logistic(config):
 def records(config, dynamics, key, num_steps):
     """Consecutive positions of stationary chains, (num_steps + 2, num_chains, d), and how many diverged."""
     start = jnp.zeros(dynamics.problem.params_like.shape)
-    sizes = {"num_chains": config.num_chains, "observe": position}
-    num_records = num_steps + 2
-    every = -(-config.num_relaxing // num_records)  # of the same number of records, for the same compiled loop
-    relaxed = simulate(dynamics, start, key, num_steps=every * num_records, every=every, **sizes)
-    found = simulate(dynamics, relaxed, key, num_steps=num_records, every=1, **sizes)
-    return found.observed, jnp.sum(found.diverged_at >= 0)
+    num_steps += config.num_relaxing + 2
+    sizes = {"num_steps": num_steps, "num_chains": config.num_chains, "observe": position, "every": 1}
+    found = simulate(dynamics, start, key, **sizes)
+    return found.observed[config.num_relaxing :], jnp.sum(found.diverged_at >= 0)
 
 
 def descent(problem, rate, batch_size, sampling, momentum):
@@ -230,7 +228,7 @@ def fluctuation_settings(config):
 
 
 def run(config, key):
-    rows, ratios, diverged = {}, [], []
+    cases, ratios, diverged = {}, [], []
     for kind in NOISES:
         problem, covariance = quadratic(config, kind), gradient_covariance(config, kind) / config.batch_size
         walk = descent(problem, config.learning_rate, config.batch_size, "with_replacement", 0.0)
@@ -240,7 +238,7 @@ def run(config, key):
             own_key = jax.random.fold_in(key, len(diverged))
             seen, lost = records(config, dynamics, own_key, config.num_current_steps)
             law, bounds = step_law(config, kind, name), edges(config, kind)
-            rows[name, kind] = diagnosed(seen, bounds, config.learning_rate * covariance / 2, law, config.learning_rate)
+            cases[name, kind] = seen, bounds, config.learning_rate * covariance / 2, law
             diverged.append(lost)
     for problem, rate, batch_size, sampling, momentum in fluctuation_settings(config):
         own_key = jax.random.fold_in(key, len(diverged))
@@ -248,8 +246,11 @@ def run(config, key):
         seen, lost = records(config, dynamics, own_key, config.num_steps)
         ratios.append(ratio(rate, momentum, seen))
         diverged.append(lost)
-    ordered = [rows[name, kind] for name in DYNAMICS for kind in NOISES]
-    table = jax.tree.map(lambda *leaves: jnp.stack(leaves).reshape(2, 2, *leaves[0].shape), *ordered)
+    together = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[cases[name, kind] for name in DYNAMICS for kind in NOISES]
+    )
+    rows = jax.lax.map(lambda case: diagnosed(*case, config.learning_rate), together)
+    table = {name: value.reshape(2, 2, *value.shape[1:]) for name, value in rows.items()}
     shape = (len(config.losses), len(config.samplings), 2)
     found, errors = (jnp.stack(values).reshape(shape) for values in zip(*ratios))
     return {**table, "ratio": found, "ratio_error": errors, "num_diverged": jnp.stack(diverged)}

@@ -59,7 +59,7 @@ class Config:
     """learning rate of SGD and step of its SDE, one microstep a step"""
     batch_size: int = 4
     """examples in a minibatch, drawn with replacement"""
-    tail_indices: tuple[float, float] = (1.2, 1.5)
+    tail_indices: tuple[float, ...] = (1.2, 1.5)
     """tail indices of the stable noise"""
     largest_noise: float = 0.04
     """largest scale e of the Levy SDE; each further one is 1.5 times smaller"""
@@ -69,7 +69,7 @@ class Config:
     """tail index of the Pareto gradient noise"""
     pareto_scale: float = 0.2
     """its scale: the least magnitude of a gradient's noise"""
-    clips: tuple[float, float] = (1.5, 0.7)
+    clips: tuple[float, ...] = (1.5, 0.7)
     """bounds on one update, learning rate x gradient"""
     largest_rate: float = 0.08
     """largest learning rate of the clipped runs; each further one is 1.35 times smaller"""
@@ -88,7 +88,10 @@ class Config:
     seed: int = 0
 
 
-SMOKE = Config(num_cells=80, num_points=2, num_chains=300, passage_steps=8_000, levy_steps=2_000, clipped_steps=600)
+SMOKE = Config(
+    tail_indices=(1.5,), clips=(1.5,), num_points=2, num_chains=200, num_cells=80,
+    passage_steps=2_000, levy_steps=1_000, clipped_steps=600,
+)  # fmt: skip
 INVERSE_TEMPERATURES = (0.5, 0.75, 1.0, 1.15, 1.3, 1.45)
 PASSAGE_LENGTHS = (0.12, 0.33, 1.0, 2.1, 4.5, 9.6)
 STEP_FACTORS = (0.5, 2.5, 5.0)
@@ -246,14 +249,15 @@ def run(config, key):
         for clip, length, growth in zip(config.clips, CLIPPED_LENGTHS, (1.5, 2.0))
         for k, rate in enumerate(rates(config))
     )
-    table = lambda rows: rows.reshape(2, -1, len(QUANTITIES))
+    table = lambda rows, num_kinds: rows.reshape(num_kinds, -1, len(QUANTITIES))
+    jumps, iterated = table(jumps, len(config.tail_indices)), table(iterated, len(config.clips))
     laws = cold, small, rare
     return {
         "temperature": jnp.array(temperatures(config)), "passage": passage,
         "time_step": jnp.array(time_steps(config)), "passage_by_step": by_step, "sgd": discrete_row,
-        "noise": jnp.array(noises(config)), "levy": table(jumps),
-        "wells": jnp.concatenate([table(jumps)[0, 1:2], wells]),
-        "learning_rate": jnp.array(rates(config)), "clipped": table(iterated),
+        "noise": jnp.array(noises(config)), "levy": jumps,
+        "wells": jnp.concatenate([jumps[0, 1:2], wells]),
+        "learning_rate": jnp.array(rates(config)), "clipped": iterated,
         "times": jnp.stack([times for times, _ in laws]),
         "exited": jnp.stack([flags.astype(jnp.int8) for _, flags in laws]),
     }  # fmt: skip

@@ -16,6 +16,7 @@ Command: `sgdsde reproduce flat_and_sharp`, a few minutes on two cores. One shou
 temperature (Gibbs: 4.4 to 4.5); SGD from 4.5 at eta h_sharp = 0.2 to 64 at T = 0.3 and eta h_sharp = 1.6.
 """
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -165,9 +166,13 @@ def gibbs_occupation(config, temperature):
     return sharp_mass(config, np.asarray(gibbs_density(potential(config), temperature, GRID)))
 
 
+@functools.cache  # one compiled function for all temperatures and rates
+def slope(config):
+    return jax.jit(jnp.vectorize(jax.grad(potential(config)), signature="(d)->(d)"))
+
+
 def exact_occupation(config, temperature, learning_rate, *, substeps=None):
     """The same under SGD's own step with its minibatch law (substeps None), or under Euler's microsteps of the SDE."""
-    slope = jax.jit(jnp.vectorize(jax.grad(potential(config)), signature="(d)->(d)"))
     if substeps is None:
         tilts = np.asarray(discrete(config, temperature, learning_rate).problem.examples, float)
         law = minibatch_noise_density(
@@ -176,7 +181,7 @@ def exact_occupation(config, temperature, learning_rate, *, substeps=None):
     else:
         law = gaussian_noise_density(np.array([[2 * temperature / learning_rate]]))
     kernel = explicit_transition(
-        lambda x: np.asarray(slope(x), float), law, learning_rate=learning_rate, substeps=substeps or 1
+        lambda x: np.asarray(slope(config)(x), float), law, learning_rate=learning_rate, substeps=substeps or 1
     )
     return sharp_mass(config, stationary_density(kernel, GRID).density)
 

@@ -69,7 +69,8 @@ class Config:
 
 
 SMOKE = Config(
-    every=20, num_discarded=2, num_records=2, num_chains=40, num_groups=4, num_exit_steps=3_000, num_exit_chains=40,
+    tail_indices=(2.0, 1.5), every=20, num_discarded=2, num_records=2, num_chains=40, num_groups=4,
+    num_exit_steps=3_000, num_exit_chains=40,
     num_path_records=4, num_path_chains=40, num_points=201,
 )  # fmt: skip
 DIMENSIONS = {
@@ -293,8 +294,7 @@ def plot(config, arrays):
     occupation_panel(axes[1, 1], config, arrays)
     panel, predicted = axes[1, 2], exit_times(config)
     for j, (well, face) in enumerate((("deeper", None), ("shallow", "white"))):
-        for i, (colour, marker) in enumerate(zip(COLOURS, MARKERS)):
-            mean, error = arrays["exit_time"][i, j]
+        for i, ((mean, error), colour, marker) in enumerate(zip(arrays["exit_time"][:, j], COLOURS, MARKERS)):
             panel.plot([i - 0.25, i + 0.25], [predicted[i, j]] * 2, **style.line("theory"))
             panel.errorbar(i, mean, 5.9 * error, color=colour, marker=marker, markerfacecolor=face or colour)
         panel.plot([], [], "o", color="grey", markerfacecolor=face or "grey", label=f"from the {well} well")
@@ -304,8 +304,8 @@ def plot(config, arrays):
     panel.minorticks_off()
     panel.legend()
     for panel in axes[1, 1:]:
-        panel.set_xticks(range(len(COLOURS)), [name_of(index) for index in config.tail_indices])
-        panel.set_xlim(-0.6, len(COLOURS) - 0.4)
+        panel.set_xticks(range(len(config.tail_indices)), [name_of(index) for index in config.tail_indices])
+        panel.set_xlim(-0.6, len(config.tail_indices) - 0.4)
     return figure
 
 
@@ -328,8 +328,7 @@ def density_panel(panel, config, arrays):
 
 def occupation_panel(panel, config, arrays):
     _, densities = laws(config)
-    for i, (colour, marker) in enumerate(zip(COLOURS, MARKERS)):
-        mean, error = arrays["occupation"][i]
+    for i, ((mean, error), colour, marker) in enumerate(zip(arrays["occupation"], COLOURS, MARKERS)):
         panel.plot([i - 0.25, i + 0.25], [left_mass(config, densities[i])] * 2, **style.line("theory"))
         panel.errorbar(i, mean, 5.9 * error, color=colour, marker=marker)
     panel.plot([], [], **style.line("theory"), label="fractional equation")

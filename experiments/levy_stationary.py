@@ -81,7 +81,10 @@ class Config:
     seed: int = 0
 
 
-SMOKE = Config(num_chains=80, every=160, num_discarded=1, num_records=2, num_groups=4, num_points=201)
+SMOKE = Config(
+    quadratics=(1.0, -1.0), tail_indices=(1.2,), linear_tail_indices=(1.3,), num_points=201,
+    every=160, num_discarded=1, num_records=2, num_chains=80, num_groups=4,
+)  # fmt: skip
 DIMENSIONS = {
     "points": ("point",),
     "fraction_below": ("law", "group", "point"),

@@ -27,6 +27,7 @@ away, Gaussian noise of SGD's covariance taking away far more.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -341,6 +342,7 @@ def mean_corners(config, fractions):
     return mean, np.sqrt(np.maximum(fractions @ counts**2 - mean**2, 1 / config.sweep_chains) / config.sweep_chains)
 
 
+@functools.cache  # the checks and the figure both ask
 def harmonic_coefficient(config, num_vertices):
     """Half the sum over curvatures h of h/(h + g)/(1 - eta (h + g)/2) at the polygon."""
     flat, unravel = ravel_pytree(critical_polygon(num_vertices, config.many_features, -1.0))

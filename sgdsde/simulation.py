@@ -80,13 +80,17 @@ def simulate(
     times = _times(dynamics, first_step, first_time, every, num_records)
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
     if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
-        stretch = functools.partial(record_stretch, **options, capacity=num_records)
-        chains, observed = stretch(dynamics, observe, keys, chains, first_step, every, num_records)
+        what = as_arrays((dynamics, observe, keys, chains, first_step, every))
+        chains, observed = _traced_once(*what, count=num_records, capacity=num_records, **options)
     else:
         chains, observed = _from_host(dynamics, observe, keys, chains, first_step, every, options, (steps, times))
     if average:
         observed = mean_and_error(observed, num_chains)
     return Trajectory(observed, steps, times, chains.state, chains.diverged_at)
+
+
+_traced_once = jax.jit(record_stretch, static_argnames=("count", "capacity", "average", "block"))
+"""for simulations of one kind within one program, such as those of an experiment under a sweep"""
 
 
 def _from_host(dynamics, observe, keys, chains, first_step, every, options, clocks):

@@ -34,6 +34,9 @@ LARGEST_DATA = 1_000_000
 """Bytes of `data.nc` that may lie under results/, which is committed."""
 
 
+IN_A_HURRY = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": "True"}
+"""options of XLA's compiler for what runs a moment"""
+
 BEFORE = "run, before computing"
 WRITING = ("data", "summary", "figure")
 UNTRACEABLE = (
@@ -207,9 +210,9 @@ def _fill(
 ) -> None:
     """Everything between an empty working folder and one that lacks only its final provenance."""
     if swept is None:
-        _check_shapes(experiment, config, say)
+        compute = _checked_run(experiment, config, smoke, say)
         stage.name = "run"
-        arrays = _on_host(experiment.run(config, jax.random.key(config.seed)))
+        arrays = _on_host(compute(jax.random.key(config.seed)))
         stage.name = "data"
         shapes = {name: array.shape for name, array in arrays.items()}
         dimensions = results.named_dimensions(shapes, experiment.dimensions)
@@ -229,16 +232,25 @@ def _fill(
     style.save(drawn, work)
 
 
-def _check_shapes(experiment: Experiment, config: Any, say: Callable) -> None:
-    """Trace `run` without computing, so that a mistake in a value or a shape costs no compilation."""
+def _checked_run(experiment: Experiment, config: Any, smoke: bool, say: Callable) -> Callable[[Any], dict[str, Any]]:
+    """`run` as a function of the key, once it is traced: a mistake in a value or a shape costs no compilation.
+
+    At the file's own smoke size what was traced is compiled as one program, in a hurry: a hundred small ones would
+    take most of the time. It shows no progress and keeps no checkpoints, so other sizes run step by step."""
+    compute = functools.partial(experiment.run, config)
     try:
-        trace_run(experiment, config)
+        traced = trace_run(experiment, config)
     except UNTRACEABLE:
         say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
+        return compute
+    if not smoke or config != normalised(experiment.smoke):
+        return compute
+    return traced.lower().compile(compiler_options=IN_A_HURRY)
 
 
-def trace_run(experiment: Experiment, config: Any) -> tuple[Any, dict[str, Any]]:
-    """(`run` for a Config as a jaxpr, shapes of its arrays), once these are checked; nothing is computed.
+def trace_run(experiment: Experiment, config: Any) -> Any:
+    """`run` for a Config, traced (`jax.jit(...).trace`), once the shapes of its arrays are checked; nothing is
+    computed.
 
     Raises:
         ExperimentError: no dictionary of named arrays, or arrays that do not fit DIMENSIONS.
@@ -250,9 +262,9 @@ def trace_run(experiment: Experiment, config: Any) -> tuple[Any, dict[str, Any]]
         _check_named(arrays)
         return arrays
 
-    traced, shapes = jax.make_jaxpr(named, return_shape=True)(jax.random.key(config.seed))
-    results.named_dimensions({name: array.shape for name, array in shapes.items()}, experiment.dimensions)
-    return traced.jaxpr, shapes
+    traced = jax.jit(named).trace(jax.random.key(config.seed))
+    results.named_dimensions({name: array.shape for name, array in traced.out_info.items()}, experiment.dimensions)
+    return traced
 
 
 def _check_named(arrays: Any) -> None:

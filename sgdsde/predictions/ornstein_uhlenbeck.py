@@ -16,6 +16,9 @@ minibatch gradient), (d, d); eta = `learning_rate`. `lag`: time between two posi
 Source: Chaudhari and Soatto 2018 (arXiv 1710.11029); Risken, The Fokker-Planck Equation, chapter 6.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -96,11 +99,16 @@ def _sgd(hessian, noise_covariance, learning_rate, num_steps):
     values, modes, covariance = _between_modes(
         hessian, sgd_covariance(_square(hessian), _square(noise_covariance), learning_rate=learning_rate)
     )
-    eta = jnp.asarray(learning_rate, float)
-    decay = (1 - eta * values) ** num_steps
-    # (1 - a^k)/(k eta) = h (1 + a + ... + a^(k-1))/k, without a difference of nearly equal numbers
-    rate = values * jnp.mean(jnp.stack([(1 - eta * values) ** j for j in range(num_steps)]), axis=0)
-    return _joint(modes, covariance, decay, rate)
+    decay, mean = _powers(1 - jnp.asarray(learning_rate, float) * values, num_steps)
+    return _joint(modes, covariance, decay, values * mean)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _powers(factor, num_steps):
+    """a^k and (1 + a + ... + a^(k-1))/k, which is (1 - a^k)/(k (1 - a)) without a difference of equal numbers."""
+    power, total = jnp.ones_like(factor), jnp.zeros_like(factor)
+    power, total = jax.lax.fori_loop(0, num_steps, lambda _, of: (factor * of[0], of[1] + of[0]), (power, total))
+    return power, total / num_steps
 
 
 def _square(matrix):

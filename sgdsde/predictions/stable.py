@@ -69,6 +69,7 @@ def _scale(curvature, scale, tail_index, learning_rate, relative_step):
     )
 
 
+@jax.jit
 def jump_rate(distance: ArrayLike, *, tail_index: ArrayLike, scale: ArrayLike) -> Array:
     """Jumps farther than a distance r to one side, per unit time: c^alpha (C/2) r^-alpha, C = (2/pi) Gamma(alpha)
     sin(pi alpha/2). c = `scale` of the SDE; 0 at tail index 2. Traceable. Source: Samorodnitsky and Taqqu 1994, 1.2.15.

@@ -76,7 +76,7 @@ def search_of(
     _check_configs(ends)
     planned(ends)
     first = ends.config_at(groups_of(ends)[0].places[0])
-    objective = objective_of(experiment, first, trace_run(experiment, first)[1], name, is_maximised=is_maximised)
+    objective = objective_of(experiment, first, trace_run(experiment, first).out_info, name, is_maximised=is_maximised)
     return Search(experiment, config, space, objective, num_seeds, smoke)
 
 

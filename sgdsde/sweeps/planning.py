@@ -51,7 +51,7 @@ def planned(sweep: Sweep, size: int | None = None) -> Plan:
 def _traced_bytes(sweep: Sweep, place: tuple[int, ...]) -> int:
     """Memory of one run; its values are numbers here, so that every check of them is made."""
     trace = lambda: trace_run(sweep.experiment, sweep.config_at(place))
-    return max(1, peak_bytes(_tried(sweep, place, trace)[0]))
+    return max(1, peak_bytes(_tried(sweep, place, trace).jaxpr))
 
 
 def _extremes(sweep: Sweep, group: Group) -> Iterator[tuple[int, ...]]:

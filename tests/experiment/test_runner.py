@@ -196,7 +196,7 @@ def test_an_interrupted_simulation_goes_on_where_it_stopped(project, monkeypatch
     file.write_text(LONG)
     long, lines = load_experiment(file), []
     run = lambda runs, **options: run_experiment(
-        long, long.config_class(), smoke=True, runs=project / runs, command="", say=lines.append, **options
+        long, long.config_class(), smoke=False, runs=project / runs, command="", say=lines.append, **options
     )
     whole = results.load_result(run("quiet", fresh=False)).arrays
     stretches, run_all = [], simulation.run_all
@@ -217,6 +217,27 @@ def test_an_interrupted_simulation_goes_on_where_it_stopped(project, monkeypatch
     assert any("going on from the checkpoints" in line for line in lines)
     np.testing.assert_array_equal(results.load_result(folder).arrays["mean"], whole["mean"])
     assert names(folder.parent) == {folder.name}
+
+
+def test_the_smoke_size_is_one_program_with_the_same_numbers(project, monkeypatch):
+    from sgdsde import simulation
+    from sgdsde.experiment.config import changed, load_experiment
+    from sgdsde.experiment.runner import run_experiment
+
+    file = project / "experiments" / "long.py"
+    file.write_text(LONG)
+    long = load_experiment(file)
+
+    def mean(config, smoke):
+        folder = run_experiment(long, config, smoke=smoke, fresh=False, runs=project / "runs", command="")
+        return results.load_result(folder).arrays["mean"]
+
+    step_by_step = mean(long.smoke, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation, "_from_host", None)  # what shows progress and can be interrupted
+        np.testing.assert_allclose(mean(long.smoke, True), step_by_step, rtol=1e-5)
+    other = changed(long.smoke, {"learning_rate": 0.02})
+    np.testing.assert_allclose(mean(other, True), mean(other, False), rtol=0)
 
 
 def test_a_failure_spares_the_earlier_result(compute, monkeypatch):
