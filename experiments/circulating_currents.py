@@ -15,7 +15,7 @@ Currents are one-step displacements at the midpoint of a step, cell by cell. Of 
 those of the continuous process, (S H - H S) M^-1 x p_M(x)/2, with M = S - eta (S H + H S)/4 in the place of S.
 
 Source: Chaudhari and Soatto 2018 (arXiv 1710.11029), section 3; Weiss 2003, Tellus A 55, 208 (Ornstein-Uhlenbeck).
-Command: `sgdsde reproduce circulating_currents`, about 9 minutes on two cores. One should see: the measured stream
+Command: `sgdsde reproduce circulating_currents`, about 7 minutes on two cores. One should see: the measured stream
 lines along the predicted ones; the entropy production rising from 0 at angle 0 to 1.85 at 45 degrees (1.78 of the
 cells' averages); in the last panel four angles on one distribution function of the loss. In the double well the current
 and its entropy production are 1 and 2 % above the SDE's, which is of order eta U''.
@@ -57,7 +57,7 @@ class Config:
     """independent chains"""
     num_steps: int = 400
     """steps of a round, all of them recorded"""
-    num_rounds: int = 20
+    num_rounds: int = 22
     """rounds of the quadratic, which starts in its law"""
     num_wells_rounds: int = 6
     """rounds of the double well, and of as many before in which it relaxes"""

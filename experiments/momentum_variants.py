@@ -141,18 +141,16 @@ def run(config, key):
 
 
 def law(variant, momentum, rate):
-    return np.asarray(LAWS[variant](HESSIAN, NOISE, learning_rate=rate, momentum=momentum))
+    return LAWS[variant](HESSIAN, NOISE, learning_rate=rate, momentum=momentum)
 
 
 def rule(momentum, rate):
     """Momentum means eta/(1 - mu)."""
-    return np.asarray(sde_covariance(HESSIAN, NOISE, learning_rate=rate / (1 - momentum)))
+    return sde_covariance(HESSIAN, NOISE, learning_rate=rate / (1 - momentum))
 
 
 def label_law(config, rate):
-    return np.asarray(
-        label_noise_covariance(HESSIAN, label_variance=config.label_deviation**2, learning_rate=rate, batch_size=1)
-    )
+    return label_noise_covariance(HESSIAN, label_variance=config.label_deviation**2, learning_rate=rate, batch_size=1)
 
 
 STEEP = np.linalg.eigh(HESSIAN)[1][:, -1]
@@ -162,7 +160,12 @@ FLAT = np.linalg.eigh(HESSIAN)[1][:, 0]
 def along(direction, moments):
     """Variance along a direction, with its error over groups."""
     each = np.einsum("gij,i,j->g", np.asarray(moments, float), direction, direction)
-    return each.mean(), each.std(ddof=1) / np.sqrt(len(each))
+    return np.array([each.mean(), each.std(ddof=1) / np.sqrt(len(each))])
+
+
+def over_the_rule(variant, momentum, rate):
+    """Predicted variance of the steep direction over the rule's."""
+    return STEEP @ law(variant, momentum, rate) @ STEEP / (STEEP @ rule(momentum, rate) @ STEEP)
 
 
 def checks(config, arrays):
@@ -200,10 +203,10 @@ def plot(config, arrays):
     colours = [style.COLOURS[name] for name in ("SGD", "anisotropic", "isotropic")]
     for i, (variant, colour) in enumerate(zip(VARIANTS, colours)):
         for j, (momentum, dash) in enumerate(zip(MOMENTA, ("--", "-"))):
-            ratio = [STEEP @ law(variant, momentum, r) @ STEEP / (STEEP @ rule(momentum, r) @ STEEP) for r in fine]
-            momentum_panel.plot(fine, ratio, dash, color=colour, label=f"{variant}, momentum {momentum:g}")
+            exact = jax.vmap(functools.partial(over_the_rule, variant, momentum))(fine)
+            momentum_panel.plot(fine, exact, dash, color=colour, label=f"{variant}, momentum {momentum:g}")
             for k, rate in enumerate(config.rate_times_curvature):
-                value, error = along(STEEP, arrays["variants"][i, j, k]) / (STEEP @ rule(momentum, rate) @ STEEP)
+                value, error = along(STEEP, arrays["variants"][i, j, k]) / float(STEEP @ rule(momentum, rate) @ STEEP)
                 momentum_panel.errorbar(
                     rate, value, error, color=colour, marker="os^"[i], markerfacecolor="white" if j == 0 else colour
                 )
@@ -220,7 +223,8 @@ def plot(config, arrays):
         (FLAT, "flat", style.COLOURS["anisotropic"], "s", values[0]),
     ):
         unit = config.label_deviation**2 / 2
-        exact = [direction @ label_law(config, r) @ direction / (unit * r) for r in fine]
+        exact = jax.vmap(functools.partial(label_law, config))(fine)
+        exact = np.einsum("rij,i,j->r", exact, direction, direction) / (unit * fine)
         label_panel.plot(fine, exact, color=colour, label=f"{name} direction: exact (line), simulated")
         gibbs = values.mean() / curvature
         label_panel.plot(fine, np.full_like(fine, gibbs), ":", color=colour, label=f"{name} direction: Gibbs")
