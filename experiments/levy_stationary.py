@@ -11,11 +11,11 @@ exactly the scale c [dt/(1 - |1 - h dt|^alpha)]^(1/alpha), not that of continuou
 Modes: parabola in x^2 through the logarithm of the histogram where it exceeds 0.6 of its top; its own bias on the exact
 densities is below 1 % (checked). A finite step moves them: at tail index 1.8 by 6.7 % at dt = 0.01, so the quartic runs
 at a quarter of that, and there at an eighth. At 1.8 the modes are only 0.8 % higher than the density at the origin: to
-see 2 % of their place, 120,000 chains run for 180 units of time there, looked at ten times in each. Beyond x = 6 the
+see 2 % of their place, 120,000 chains run for 220 units of time there, looked at ten times in each. Beyond x = 6 the
 simulated tails lie above the law: the drift returns in a time 1/x^2, no longer many steps.
 
 Source: Chechkin, Klafter, Gonchar, Metzler, Tanatarov 2002; Sliusarenko et al. 2013.
-Command: `sgdsde reproduce levy_stationary`, about 6 minutes on two cores. One should see: distances to the fractional
+Command: `sgdsde reproduce levy_stationary`, about 5 minutes on two cores. One should see: distances to the fractional
 equation's laws of 0.003 or less, to the best Gibbs law 0.003 to 0.05; Cauchy modes at 0.707 (a = 0) and 1.110 (a = -1).
 """
 
@@ -60,7 +60,7 @@ class Config:
     """how many times shorter the step is for the pure quartic"""
     flat_refinement: int = 8
     """the same at the last tail index, whose two humps are hardly higher than the density between them"""
-    flat_rounds: int = 32
+    flat_rounds: int = 40
     """how often as many records are taken there, after two more rounds"""
     coarsening: int = 10
     """how many times longer it is in a run that shows its bias: a = the last of the quadratics, the last tail index"""
