@@ -62,7 +62,7 @@ class Config:
     seed: int = 0
 
 
-SMOKE = Config(rate_times_curvature=(0.1, 0.8), every=8, num_forgotten=1, num_records=2, num_chains=64, num_groups=16)
+SMOKE = Config(rate_times_curvature=(0.3,), every=8, num_forgotten=1, num_records=2, num_chains=64, num_groups=16)
 DIMENSIONS = {
     "variants": ("variant", "momentum", "rate", "group", "row", "column"),
     "labels": ("rate", "group", "row", "column"),

@@ -11,6 +11,7 @@ full precision. Concrete inputs without a stationary law raise ValueError; under
 `hessian` itself need distinct curvatures.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -68,9 +69,13 @@ def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
         raise ValueError(
             f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"
         )
-    eta, mu = jnp.asarray(learning_rate, float), jnp.asarray(momentum, float)
-    curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(jnp.asarray(hessian, float)))
-    return eta, mu, curvatures, modes, rotated(modes.T, jnp.atleast_2d(jnp.asarray(noise_covariance, float)))
+    return _eigenmodes(*(jnp.asarray(value, float) for value in (hessian, noise_covariance, learning_rate, momentum)))
+
+
+@jax.jit
+def _eigenmodes(hessian, noise_covariance, eta, mu):
+    curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(hessian))
+    return eta, mu, curvatures, modes, rotated(modes.T, jnp.atleast_2d(noise_covariance))
 
 
 def rotated(modes, matrix):
@@ -93,8 +98,13 @@ def where_stable(covariance, curvatures, step, limit, limit_in_words):
 
 def _covariance(hessian, noise_covariance, learning_rate, relative_step, momentum):
     eta, mu, curvatures, modes, noise = eigenmodes(hessian, noise_covariance, learning_rate, momentum)
+    covariance = _heavy_ball(eta, mu, curvatures, modes, noise, relative_step).reshape(np.shape(hessian))
+    return where_stable(covariance, curvatures, eta * relative_step, 2 * (1 + mu), "2 (1 + momentum)")
+
+
+@jax.jit
+def _heavy_ball(eta, mu, curvatures, modes, noise, relative_step):
     row, column = curvatures[:, None], curvatures[None, :]
     correction = (mu * (row**2 + column**2) - (1 + mu**2) * row * column) / (1 - mu**2)
     relaxation = (1 - mu) * (row + column) + eta * relative_step * correction
-    covariance = rotated(modes, eta * noise / relaxation).reshape(np.shape(hessian))
-    return where_stable(covariance, curvatures, eta * relative_step, 2 * (1 + mu), "2 (1 + momentum)")
+    return rotated(modes, eta * noise / relaxation)

@@ -1,5 +1,6 @@
 """Escape over a barrier at low temperature, what a finite step does to a boundary, and how wells are occupied."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
@@ -31,21 +32,27 @@ def kramers_rate(
     for name, value in (("hessian_minimum", hessian_minimum), ("hessian_saddle", hessian_saddle)):
         require_symmetric(name, value, semidefinite=False)
     require_positive(barrier=barrier, temperature=temperature)
-    bottom, top = (
-        jnp.linalg.eigvalsh(jnp.atleast_2d(jnp.asarray(h, float))) for h in (hessian_minimum, hessian_saddle)
-    )
-    if bottom.shape != top.shape:
+    well, saddle = (jnp.atleast_2d(jnp.asarray(h, float)) for h in (hessian_minimum, hessian_saddle))
+    if well.shape != saddle.shape:
         raise ValueError(
-            f"hessian_saddle: expected the shape of hessian_minimum, {bottom.size} dimensions, got {top.size}"
+            f"hessian_saddle: expected the shape of hessian_minimum, {len(well)} dimensions, got {len(saddle)}"
         )
-    is_well, is_saddle = bottom[0] > 0, (top[0] < 0) & jnp.all(top[1:] > 0)
+    rate, bottom, top, is_well, is_saddle = _kramers(well, saddle, jnp.asarray(barrier, float), temperature)
     if not is_traced(is_well) and not bool(is_well):
         raise ValueError(f"hessian_minimum: expected positive eigenvalues, got {bottom}")
     if not is_traced(is_saddle) and not bool(is_saddle):
         raise ValueError(f"hessian_saddle: expected one negative eigenvalue and the others positive, got {top}")
+    return rate
+
+
+@jax.jit
+def _kramers(well, saddle, barrier, temperature):
+    """The rate or NaN, eigenvalues at the minimum and at the saddle, and whether they are such."""
+    bottom, top = jnp.linalg.eigvalsh(well), jnp.linalg.eigvalsh(saddle)
+    is_well, is_saddle = bottom[0] > 0, (top[0] < 0) & jnp.all(top[1:] > 0)
     logarithm = (jnp.sum(jnp.log(bottom)) - jnp.sum(jnp.log(jnp.abs(top)))) / 2 + jnp.log(-top[0] / (2 * np.pi))
-    rate = jnp.exp(logarithm - jnp.asarray(barrier, float) / temperature)
-    return jnp.where(is_well & is_saddle, rate, jnp.nan)
+    rate = jnp.where(is_well & is_saddle, jnp.exp(logarithm - barrier / temperature), jnp.nan)
+    return rate, bottom, top, is_well, is_saddle
 
 
 def moved_boundary(boundary: ArrayLike, *, start: ArrayLike, temperature: ArrayLike, time_step: ArrayLike) -> ArrayLike:
