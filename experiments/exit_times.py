@@ -81,6 +81,8 @@ class Config:
     """steps at the largest noise and the first tail index"""
     clipped_steps: int = 950
     """steps at the largest rate and the first clip"""
+    num_wells: int = 2
+    """of WELLS, which are compared with the well of width and height 1"""
     num_chains: int = 24_000
     """independent chains of each point"""
     num_cells: int = 800
@@ -89,7 +91,7 @@ class Config:
 
 
 SMOKE = Config(
-    tail_indices=(1.5,), clips=(1.5,), num_points=2, num_chains=200, num_cells=80,
+    tail_indices=(1.5,), clips=(1.5,), num_points=2, num_wells=1, num_chains=200, num_cells=80,
     passage_steps=2_000, levy_steps=1_000, clipped_steps=600,
 )  # fmt: skip
 INVERSE_TEMPERATURES = (0.5, 0.75, 1.0, 1.15, 1.3, 1.45)
@@ -236,7 +238,7 @@ def run(config, key):
             levy(config, config.tail_indices[0], noises(config)[1], width, height * config.barrier),
             (-2.0 * width, 0.0), -width, config.levy_step, *rest(config.levy_steps * (1.75 * width) ** 1.2),
         )
-        for width, height in WELLS
+        for width, height in WELLS[: config.num_wells]
     )  # fmt: skip
     iterated, rare = series(
         (
@@ -373,7 +375,7 @@ def levy_checks(config, arrays):
         name = f"Levy: share over the barrier, not up the wall nine times as high, {label}"
         found.append(Check(name, share, 0.5, 0.5 / np.sqrt(rows[-1, 2]), 0.06, "agree", asymptotic))
     times, errors = arrays["wells"][:, 0], arrays["wells"][:, 1] / arrays["wells"][:, 0]
-    for k, name in ((1, "twice the width"), (2, "four times the height")):
+    for k, name in ((1, "twice the width"), (2, "four times the height"))[: config.num_wells]:
         ratio, error = times[0] / times[k], np.hypot(errors[0], errors[k]) * times[0] / times[k]
         predicted = WELLS[k - 1][0] ** -config.tail_indices[0]
         found.append(Check(f"Levy: rate in a well of {name}", ratio, predicted, error, 0.1, "agree", asymptotic))
@@ -429,7 +431,7 @@ def plot(config, arrays):
 
 
 def arrhenius(panel, config, arrays):
-    inverse = np.linspace(0.9 / temperatures(config)[0], 1.03 / temperatures(config)[-1], 12)
+    inverse = np.linspace(0.9 / temperatures(config)[0], 1.03 / temperatures(config)[-1], 3 * config.num_points)
     panel.plot(inverse, [kramers_time(config, 1 / b) for b in inverse], **style.line("gibbs"), label="Kramers")
     exact = [passage_time(config.barrier, 1 / b, config.time_step) for b in inverse]
     panel.plot(inverse, exact, **style.line("theory"), label="exact integral, boundary moved")
@@ -444,7 +446,7 @@ def arrhenius(panel, config, arrays):
 
 def finite_steps(panel, config, arrays):
     t, still = config.temperature, passage_time(config.barrier, config.temperature, 0.0)
-    steps = np.linspace(0.2, 1.02, 12) ** 2 * max(time_steps(config))
+    steps = np.linspace(0.2, 1.02, 3 * config.num_points) ** 2 * max(time_steps(config))
     chain = functools.partial(chain_time, config.num_cells)
     lines = ((chain, "theory", "Euler's chain, exact"), (passage_time, "constant", "integral, boundary moved"))
     for law, name, label in lines:
@@ -484,13 +486,13 @@ def levy_rates(panel, config, arrays):
 def well_rates(panel, config, arrays):
     index, scale = config.tail_indices[0], noises(config)[1]
     means, errors = arrays["wells"][:, 0], arrays["wells"][:, 1]
-    places = np.arange(3)
+    places = np.arange(1 + config.num_wells)
     look = style.line("levy") | {"linestyle": "none", "markersize": 6}
     panel.errorbar(places, 1 / means, errors / means**2, **look, label=f"Levy, tail index {index:g}")
-    levels = [levy_rate(index, scale, width) for width, _ in ((1.0, 1.0), *WELLS)]
+    levels = [levy_rate(index, scale, width) for width, _ in ((1.0, 1.0), *WELLS[: config.num_wells])]
     panel.hlines(levels, places - 0.3, places + 0.3, color=style.COLOURS["theory"], label="predicted: width alone")
     panel.set(ylim=(0, 1.45 * max(levels)), xlim=(-0.5, 2.5), ylabel="rate of exit (1/time)")
-    panel.set_xticks(places, ["width 1\nheight 1", "width 2\nheight 1", "width 1\nheight 4"])
+    panel.set_xticks(places, ["width 1\nheight 1", "width 2\nheight 1", "width 1\nheight 4"][: places.size])
     exponent = (WELLS[1][1] - 1) * config.barrier / config.temperature
     text = f"Kramers, T = {config.temperature:g}:\nexp(-{exponent:.0f}) times as fast"
     panel.text(2, 0.5 * levels[0], text, ha="center", fontsize=7.5)

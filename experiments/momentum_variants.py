@@ -203,7 +203,7 @@ def plot(config, arrays):
     colours = [style.COLOURS[name] for name in ("SGD", "anisotropic", "isotropic")]
     for i, (variant, colour) in enumerate(zip(VARIANTS, colours)):
         for j, (momentum, dash) in enumerate(zip(MOMENTA, ("--", "-"))):
-            exact = jax.vmap(functools.partial(over_the_rule, variant, momentum))(fine)
+            exact = jax.jit(jax.vmap(functools.partial(over_the_rule, variant, momentum)))(fine)
             momentum_panel.plot(fine, exact, dash, color=colour, label=f"{variant}, momentum {momentum:g}")
             for k, rate in enumerate(config.rate_times_curvature):
                 value, error = along(STEEP, arrays["variants"][i, j, k]) / float(STEEP @ rule(momentum, rate) @ STEEP)
@@ -223,7 +223,7 @@ def plot(config, arrays):
         (FLAT, "flat", style.COLOURS["anisotropic"], "s", values[0]),
     ):
         unit = config.label_deviation**2 / 2
-        exact = jax.vmap(functools.partial(label_law, config))(fine)
+        exact = jax.jit(jax.vmap(functools.partial(label_law, config)))(fine)
         exact = np.einsum("rij,i,j->r", exact, direction, direction) / (unit * fine)
         label_panel.plot(fine, exact, color=colour, label=f"{name} direction: exact (line), simulated")
         gibbs = values.mean() / curvature

@@ -16,8 +16,6 @@ minibatch gradient), (d, d); eta = `learning_rate`. `lag`: time between two posi
 Source: Chaudhari and Soatto 2018 (arXiv 1710.11029); Risken, The Fokker-Planck Equation, chapter 6.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,23 +101,25 @@ def _sgd(hessian, noise_covariance, learning_rate, num_steps):
     return _joint(modes, covariance, decay, values * mean)
 
 
-@functools.partial(jax.jit, static_argnames="num_steps")
+@jax.jit
 def _powers(factor, num_steps):
     """a^k and (1 + a + ... + a^(k-1))/k, which is (1 - a^k)/(k (1 - a)) without a difference of equal numbers."""
     power, total = jnp.ones_like(factor), jnp.zeros_like(factor)
     power, total = jax.lax.fori_loop(0, num_steps, lambda _, of: (factor * of[0], of[1] + of[0]), (power, total))
-    return power, total / num_steps
+    return power, total / jnp.asarray(num_steps, total.dtype)
 
 
 def _square(matrix):
     return jnp.atleast_2d(jnp.asarray(matrix, float))
 
 
+@jax.jit
 def _between_modes(hessian, covariance):
     values, modes = jnp.linalg.eigh(_square(hessian))
     return values, modes, jnp.einsum("ai,ab,bj->ij", modes, covariance, modes, precision="highest")
 
 
+@jax.jit
 def _joint(modes, covariance, decay, rate):
     midpoints = covariance * (2 + decay[:, None] + decay[None, :]) / 4
     turning = -covariance * (rate[:, None] - rate[None, :]) / 2
@@ -127,6 +127,7 @@ def _joint(modes, covariance, decay, rate):
     return rotate(midpoints), rotate(turning)
 
 
+@jax.jit
 def _entropy(noise_covariance, learning_rate, midpoints, turning):
     diffusion = jnp.asarray(learning_rate, float) * _square(noise_covariance) / 2
     return jnp.trace(jnp.linalg.solve(diffusion, turning) @ jnp.linalg.solve(midpoints, turning.T))
@@ -137,6 +138,12 @@ def _current(points, midpoints, turning):
     size = len(midpoints)
     if points.ndim < 1 or points.shape[-1] != size:
         raise ValueError(f"points: expected shape (..., {size}) for a Hessian of {size} dimensions, got {points.shape}")
+    return _gaussian_current(points, midpoints, turning)
+
+
+@jax.jit
+def _gaussian_current(points, midpoints, turning):
+    size = len(midpoints)
     scaled = jnp.linalg.solve(midpoints, points.reshape(-1, size).T).T.reshape(points.shape)
     exponent = -jnp.sum(points * scaled, axis=-1) / 2
     density = jnp.exp(exponent) / jnp.sqrt((2 * jnp.pi) ** size * jnp.linalg.det(midpoints))
