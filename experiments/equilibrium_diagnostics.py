@@ -47,6 +47,8 @@ class Config:
     """step size on the logistic regression; times 1 - momentum under momentum"""
     decay: float = 0.1
     """L2 penalty of the logistic regression, decay * |params|^2 / 2"""
+    noises: tuple[str, ...] = ("non-commuting", "commuting")
+    """of the quadratic, the one that makes a current first"""
     losses: tuple[str, ...] = ("quadratic", "logistic")
     """of the fluctuation-dissipation test"""
     samplings: tuple[str, ...] = ("with_replacement", "epoch")
@@ -71,10 +73,10 @@ class Config:
 
 
 SMOKE = Config(
-    losses=("quadratic",), samplings=("with_replacement",), num_relaxing=42, num_steps=40, num_current_steps=40,
-    num_chains=32,
+    noises=("non-commuting",), losses=("quadratic",), samplings=("with_replacement",), num_relaxing=42, num_steps=40,
+    num_current_steps=40, num_chains=32,
 )  # fmt: skip
-DYNAMICS, NOISES = ("SGD", "SDE"), ("non-commuting", "commuting")
+DYNAMICS, TURNING = ("SGD", "SDE"), "non-commuting"
 LAGS = (1, 2, 4, 8)
 STATISTICS = (
     "mean", "covariance", "kurtosis", "cdf_distance", "with_position", "with_square", "spread_with_square",
@@ -102,7 +104,7 @@ def position(params):
 
 
 def gradient_covariance(config, kind):
-    correlation = config.correlation if kind == "non-commuting" else 0.0
+    correlation = config.correlation if kind == TURNING else 0.0
     return jnp.array([[1.0, correlation], [correlation, 1.0]])
 
 
@@ -217,7 +219,7 @@ def ratio(rate, momentum, seen):
 
 def fluctuation_settings(config):
     """(problem, learning rate, batch size, sampling, momentum) of every fluctuation-dissipation test."""
-    problems = {"quadratic": quadratic(config, NOISES[0])}
+    problems = {"quadratic": quadratic(config, TURNING)}
     if "logistic" in config.losses:
         problems["logistic"] = logistic(config)
     for loss in config.losses:
@@ -229,7 +231,7 @@ def fluctuation_settings(config):
 
 def run(config, key):
     cases, ratios, diverged = {}, [], []
-    for kind in NOISES:
+    for kind in config.noises:
         problem, covariance = quadratic(config, kind), gradient_covariance(config, kind) / config.batch_size
         walk = descent(problem, config.learning_rate, config.batch_size, "with_replacement", 0.0)
         options = {"learning_rate": config.learning_rate, "substeps": config.substeps}
@@ -247,10 +249,10 @@ def run(config, key):
         ratios.append(ratio(rate, momentum, seen))
         diverged.append(lost)
     together = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *[cases[name, kind] for name in DYNAMICS for kind in NOISES]
+        lambda *leaves: jnp.stack(leaves), *[cases[name, kind] for name in DYNAMICS for kind in config.noises]
     )
     rows = jax.lax.map(lambda case: diagnosed(*case, config.learning_rate), together)
-    table = {name: value.reshape(2, 2, *value.shape[1:]) for name, value in rows.items()}
+    table = {name: value.reshape(2, -1, *value.shape[1:]) for name, value in rows.items()}
     shape = (len(config.losses), len(config.samplings), 2)
     found, errors = (jnp.stack(values).reshape(shape) for values in zip(*ratios))
     return {**table, "ratio": found, "ratio_error": errors, "num_diverged": jnp.stack(diverged)}
@@ -307,24 +309,24 @@ def checks(config, arrays):
                     Check(label, arrays["ratio"][i, j, k], 1, arrays["ratio_error"][i, j, k], 0.01, "agree", yaida)
                 )
     for i, name in enumerate(DYNAMICS):
-        for j, kind in enumerate(NOISES):
+        for j, kind in enumerate(config.noises):
             for k, lag in enumerate(LAGS):
-                scale = exact_turning(config, NOISES[0], name, lag)
+                scale = exact_turning(config, TURNING, name, lag)
                 tolerance = 0.03 if lag < max(LAGS) else 0.05
-                predicted, tolerance = (scale, tolerance) if kind == NOISES[0] else (0, tolerance * abs(scale))
+                predicted, tolerance = (scale, tolerance) if kind == TURNING else (0, tolerance * abs(scale))
                 label = f"{name}, {kind}: angular momentum at lag {lag}"
                 measured, error = arrays["angular_momentum"][i, j, k], arrays["angular_momentum_error"][i, j, k]
                 found.append(Check(label, measured, predicted, error, tolerance, "agree", chaudhari))
             predicted, _ = exact_entropy(config, kind, name)
-            scale, whole = exact_entropy(config, NOISES[0], name)
+            scale, whole = exact_entropy(config, TURNING, name)
             measured, error = arrays["entropy_production"][i, j], arrays["entropy_production_error"][i, j]
-            tolerance = 0.03 if kind == NOISES[0] else 0.03 * scale
+            tolerance = 0.03 if kind == TURNING else 0.03 * scale
             source = "integral of J^T D^-1 J/p over the same cells"
-            predicted = predicted if kind == NOISES[0] else 0
+            predicted = predicted if kind == TURNING else 0
             found.append(
                 Check(f"{name}, {kind}: entropy production", measured, predicted, error, tolerance, "agree", source)
             )
-            if kind == NOISES[0]:
+            if kind == TURNING:
                 label = f"{name}, {kind}: entropy production of the whole plane"
                 source = "sgd_entropy_production; 20 x 20 cells lose 2 %"
                 found.append(Check(label, measured, whole, error, 0.06, "agree", source))
@@ -349,7 +351,7 @@ def whitening_checks(arrays, i, j, label):
 
 def plot(config, arrays):
     figure, axes = style.figure(2, 3, width=11.5, height=7.0)
-    for j, kind in enumerate(NOISES):
+    for j, kind in enumerate(config.noises):
         field_panel(axes[0, j], config, arrays, kind, j, figure)
     ratio_panel(axes[0, 2], config, arrays)
     lag_panel(axes[1, 0], config, arrays)
@@ -368,7 +370,7 @@ def field_panel(panel, config, arrays, kind, j, figure):
     exact_density, flow, _ = exact_field(config, kind, "SGD")
     seen = exact_density > 0.015 * exact_density.max()
     hide = lambda values: np.where(seen[..., None], values, np.nan)
-    if kind == NOISES[0]:
+    if kind == TURNING:
         for values, look in (
             (flow, {"color": style.COLOURS["theory"], "linewidth": 3.5, "arrowsize": 0.01}),
             (current, {"color": "black", "linewidth": 0.9}),
@@ -381,7 +383,7 @@ def field_panel(panel, config, arrays, kind, j, figure):
         panel.plot([], [], color=style.COLOURS["theory"], lw=3.5, label="predicted")
         panel.plot([], [], color="black", lw=0.9, label="measured")
     else:
-        largest_flow = np.linalg.norm(exact_field(config, NOISES[0], "SGD")[1], axis=-1).max()
+        largest_flow = np.linalg.norm(exact_field(config, TURNING, "SGD")[1], axis=-1).max()
         shown = hide(current)[::2, ::2]
         arrows = panel.quiver(
             x[::2], y[::2], *np.moveaxis(shown, -1, 0).swapaxes(1, 2), scale=12 * largest_flow, color="black",
@@ -392,7 +394,7 @@ def field_panel(panel, config, arrays, kind, j, figure):
         )
     panel.set(xlabel="$x_1$ (steep)", ylabel="$x_2$ (flat)", xlim=bounds[0][[0, -1]], ylim=bounds[1][[0, -1]])
     panel.set_title(("(a) H and C do not commute", "(b) H and C commute: no current")[j])
-    if kind == NOISES[0]:
+    if kind == TURNING:
         panel.legend(loc="upper left", fontsize=7, frameon=True)
 
 
@@ -416,7 +418,7 @@ def ratio_panel(panel, config, arrays):
 def lag_panel(panel, config, arrays):
     fine = range(1, max(LAGS) + 1) if config.num_chains > 100 else LAGS
     for i, (name, colour) in enumerate(zip(DYNAMICS, ("SGD", "anisotropic"))):
-        for j, kind in enumerate(NOISES):
+        for j, kind in enumerate(config.noises):
             predicted = [exact_turning(config, kind, name, lag) for lag in fine]
             panel.plot(fine, predicted, color=style.COLOURS[colour], ls=("-", "--")[j])
             panel.errorbar(
@@ -434,7 +436,7 @@ def lag_panel(panel, config, arrays):
 def entropy_panel(panel, config, arrays):
     labels = []
     for i, name in enumerate(DYNAMICS):
-        for j, kind in enumerate(NOISES):
+        for j, kind in enumerate(config.noises):
             place, (cells, whole) = len(labels), exact_entropy(config, kind, name)
             panel.errorbar(
                 place, arrays["entropy_production"][i, j], 5.9 * arrays["entropy_production_error"][i, j],

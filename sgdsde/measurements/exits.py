@@ -49,19 +49,19 @@ def mean_exit_time(times: ArrayLike, exited: ArrayLike) -> tuple[jax.Array, jax.
 
 
 def survival(times: ArrayLike, exited: ArrayLike, at: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """(S, standard error) of the Kaplan-Meier estimate of P(exit time > t) at the times `at`, in their shape.
+    """(S, standard error) of the Kaplan-Meier estimate of P(exit time > t) at the times `at`, in their shape:
 
-    Greenwood's error; NaN beyond the last time seen, where it is censored. Runs on the host (`scipy.stats.ecdf`).
+        S(t) = product over exit times s <= t of 1 - (exits at s)/(chains at risk at s),
+
+    and Greenwood's error; NaN beyond the last time seen, where it is censored. Runs on the host.
     Source: Kaplan and Meier 1958; Greenwood 1926.
     """
-    from scipy import stats  # half a second, only here
-
     times, exited = _on_host(times, exited)
     at = np.asarray(at, float)
-    found = stats.ecdf(stats.CensoredData.right_censored(times, exited == 0)).sf
-    knots, values = found.quantiles, found.probabilities
+    knots = np.unique(times)
     leaving = np.bincount(np.searchsorted(knots, times[exited == 1]), minlength=knots.size)
     at_risk = times.size - np.searchsorted(np.sort(times), knots, side="left")
+    values = np.cumprod(1 - leaving / at_risk)
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.where(values > 0, values * np.sqrt(np.cumsum(leaving / (at_risk * (at_risk - leaving)))), 0.0)
     place = np.searchsorted(knots, at, side="right") - 1
