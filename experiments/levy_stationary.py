@@ -432,6 +432,6 @@ def distances(panel, config, chosen):
     names = [f"a={a:g}" if index == 1 else f"index\n{index:g}" for (a, index, _), _ in chosen]
     panel.set_xticks(range(len(names)), names, fontsize=7)
     panel.axhline(0.01, color="grey", linewidth=0.8, linestyle=":")
-    panel.set(yscale="log", ylim=(2e-4, 0.4), ylabel="largest gap of distribution\nfunctions (bars: 5.9 errors)")
+    panel.set(yscale="log", ylim=(5e-5, 0.4), ylabel="largest gap of distribution\nfunctions (bars: 5.9 errors)")
     panel.set_title("distance to the exact law and to Gibbs")
     panel.legend(fontsize=7)
