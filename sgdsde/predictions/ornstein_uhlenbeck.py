@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.covariances import sde_covariance, sgd_covariance
+from sgdsde.predictions.covariances import rotated, sde_covariance, sgd_covariance
 from sgdsde.predictions.requirements import require, require_whole
 
 
@@ -116,15 +116,14 @@ def _square(matrix):
 @jax.jit
 def _between_modes(hessian, covariance):
     values, modes = jnp.linalg.eigh(_square(hessian))
-    return values, modes, jnp.einsum("ai,ab,bj->ij", modes, covariance, modes, precision="highest")
+    return values, modes, rotated(modes.T, covariance)
 
 
 @jax.jit
 def _joint(modes, covariance, decay, rate):
     midpoints = covariance * (2 + decay[:, None] + decay[None, :]) / 4
     turning = -covariance * (rate[:, None] - rate[None, :]) / 2
-    rotate = lambda matrix: jnp.einsum("ai,ij,bj->ab", modes, matrix, modes, precision="highest")
-    return rotate(midpoints), rotate(turning)
+    return rotated(modes, midpoints), rotated(modes, turning)
 
 
 @jax.jit
