@@ -2,8 +2,9 @@
 
 Known values are checked by name before any compute: TypeError for what is no number of the asked kind (a string, a
 truth value, a complex number, None), ValueError for one of the wrong size, shape or range. NumPy's and JAX's scalars
-and arrays are numbers like any. A traced value has a kind and a shape, which are checked; its size is not known, and
-where it turns out to be outside of the range it becomes NaN, so that a sweep never returns a number for it.
+and arrays are numbers like any; an array of truth values, such as labels, is one of zeros and ones. A traced value has
+a kind and a shape, which are checked; its size is not known, and where it turns out to be outside of the range it
+becomes NaN, so that a sweep never returns a number for it.
 """
 
 from typing import Any
@@ -168,8 +169,9 @@ def _real(name: str, value: Any, wanted: str, mend: str = "") -> np.ndarray | No
 def _is_real(leaf: Any) -> bool:
     if not hasattr(leaf, "dtype"):
         return isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    kinds = (jnp.floating, jnp.integer) if np.ndim(leaf) == 0 else (jnp.floating, jnp.integer, jnp.bool_)  # labels
     try:
-        return jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.issubdtype(leaf.dtype, jnp.integer)
+        return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
     except TypeError:  # a type of another library
         return False
 
