@@ -25,7 +25,7 @@ PLACEHOLDER = re.compile(r"\{([^{}|]+?)\s*(?:\|\s*([^{}|]*?)\s*)?\}")
 FORMS = ("predicted", "within", "z")
 
 
-def expectation(file: Path) -> str:
+def sentence_of(file: Path) -> str:
     """The SEE of an experiment file as one line, read without running it; empty where it has none.
 
     Raises:

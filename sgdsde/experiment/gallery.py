@@ -9,7 +9,7 @@ from typing import Any
 
 from sgdsde.experiment import report, results
 from sgdsde.experiment.check import check_of
-from sgdsde.experiment.expectation import expectation, filled, headlines
+from sgdsde.experiment.expectation import filled, headlines, sentence_of
 from sgdsde.experiment.files import write_text
 from sgdsde.experiment.folders import ExperimentError, description, first_paragraph, nearest, shown
 
@@ -54,7 +54,7 @@ def entries_of(experiments: Path, folder: Path) -> list[Entry]:
             raise ExperimentError(f"{shown(folder / name)}: status {provenance['status']}; reproduce it, or remove it.")
         if not file.is_file():
             raise ExperimentError(f"{shown(folder / name)} has no experiment file {shown(file)}; remove the result.")
-        entries.append(Entry(name, file, description(file), expectation(file), verdict, provenance))
+        entries.append(Entry(name, file, description(file), sentence_of(file), verdict, provenance))
     return entries
 
 
@@ -132,7 +132,7 @@ def _seen(entry: Entry) -> str:
 def _silence(entry: Entry) -> str:
     """What the docstring says that a result does not say, and which agreements are differences that it resolves."""
     said, agreements = _part(entry.text, SILENCE), [row for row in entry.verdict["checks"] if row["expect"] == "agree"]
-    resolved = [check for check in map(check_of, agreements) if check.is_resolved]
+    resolved = [check for check in map(check_of, agreements) if check.passed and check.is_resolved]
     if not resolved:
         return said
     largest = max(resolved, key=lambda check: check.z or 0.0)

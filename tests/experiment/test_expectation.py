@@ -3,7 +3,7 @@
 import pytest
 
 from sgdsde.experiment import Check, ExperimentError
-from sgdsde.experiment.expectation import expectation, filled, headlines, held, plain
+from sgdsde.experiment.expectation import filled, headlines, held, plain, sentence_of
 
 
 def check(measured, predicted=1.0, tolerance=0.02, expect="agree", error=0.0, name="a: b, c"):
@@ -51,12 +51,12 @@ def test_each_form_and_what_is_refused():
 def test_it_is_read_without_running_the_file(tmp_path):
     file = tmp_path / "one.py"
     file.write_text('raise SystemExit\nSEE = "one" " {two}"\n')
-    assert expectation(file) == "one {two}"
+    assert sentence_of(file) == "one {two}"
     file.write_text("x = 1\n")
-    assert expectation(file) == ""
+    assert sentence_of(file) == ""
     file.write_text("SEE = f'{1}'\n")
     with pytest.raises(ExperimentError, match="string literal"):
-        expectation(file)
+        sentence_of(file)
 
 
 @pytest.mark.parametrize(
