@@ -27,8 +27,9 @@ weight decay; each cell holds the same 16. No time of the matched SDEs is judged
 diverged. In this run the two Gaussian ones lost 4 of 32 at rate/batch 1 and 27 of 32 at rate/batch 2, the Levy one 13
 and 16 of 16: there the SDE with SGD's covariance is no substitute for SGD, which lost none. The slopes rest on
 rate/batch up to 1; at 2 SGD is only compared with the line. The equivalent dose of stable noise has an error of some
-10 %: no effect of heavy tails beyond the size of the noise is seen, and none below half of that dose could be. A flatter
-network generalises sooner among the starts of one cell on average, not in every cell, which says nothing of cause.
+10 %: no effect of heavy tails beyond the size of the noise is seen, and none below half of that dose could be. A
+flatter network generalises sooner among the starts of one cell on average, not in every cell, which says nothing of
+cause.
 
 Source: the network is that of Gromov 2023 (arXiv 2301.02679); the comparison is this file's.
 
@@ -434,11 +435,10 @@ def draw_ratios(axes, config, arrays):
     stable = line[line <= 1.2 * LINE]
     axes.plot(stable, np.exp(times * slope * stable), **look | {"linestyle": "--"},
               label=f"its dose times {times:.1f}, realised by stable noise")  # fmt: skip
-    lost = [
-        is_lost(arrays, kind).reshape(dose.size, -1)[order][-1].sum() for kind in ("anisotropic", "fine anisotropic")
-    ]
-    axes.text(0.98, 0.58, f"at {dose.max():g} {sum(lost)} of {2 * config.num_chains} chains of\nthe anisotropic SDEs diverge",
-              transform=axes.transAxes, ha="right", fontsize=7)  # fmt: skip
+    sdes = ("anisotropic", "fine anisotropic")
+    lost = sum(is_lost(arrays, kind).reshape(dose.size, -1)[order][-1].sum() for kind in sdes)
+    words = f"at rate/batch {dose.max():g}, {lost} of {2 * config.num_chains} chains\nof the anisotropic SDEs diverge"
+    axes.text(0.98, 0.58, words, transform=axes.transAxes, ha="right", fontsize=7)
     axes.set(xlabel="learning rate / batch size", ylabel="time to 99 % over gradient descent's", yscale="log",
              xlim=(0, 1.08 * dose.max()), ylim=(0.5, 1.25),
              title="(b) paired by start, bars: 2 standard errors")  # fmt: skip
