@@ -105,8 +105,9 @@ def gallery(arguments: list[str]) -> int:
     from sgdsde.experiment import gallery
 
     if given.check:
-        stale = gallery.is_stale(experiments, results_folder)
-        print(f"{shown(results_folder / 'README.md')} is {'stale: run `sgdsde gallery`' if stale else 'up to date'}")
+        stale = gallery.stale_pages(experiments, results_folder)
+        for page in stale or [results_folder / "README.md"]:
+            print(f"{shown(page)} is {'stale: run `sgdsde gallery`' if stale else 'up to date'}")
         return FAILED if stale else PASSED
     print(f"gallery: {shown(gallery.write_gallery(experiments, results_folder))}")
     return PASSED
