@@ -50,7 +50,7 @@ WORKS = {
 
 
 def test_the_speeds_are_those_of_the_committed_benchmark():
-    """Ours and theirs in millions of chain-steps a second, and the median ratio, as the benchmark's own page has them."""
+    """Millions of chain-steps a second, ours and theirs, and the median ratio, as the benchmark's own page has them."""
     page = (ROOT / "results/benchmark/table.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "|" in line]
     at_65536 = {(row[0], row[2]): row[3:5] for row in rows if len(row) == 5 and row[1] == "65,536"}
