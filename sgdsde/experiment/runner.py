@@ -130,9 +130,10 @@ def run_experiment(
 
 
 def identity_of(experiment: Experiment, **values: Any) -> str:
-    """The hash that names what an experiment computes: its code, these values, precision and platform."""
+    """The hash that names what an experiment computes: its code, these values, precision, platform and the generator
+    of random numbers."""
     environment = provenance.environment()
-    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
+    kept = {name: environment[name] for name in ("dtype", "platform", "random_numbers")}
     return content_hash(source_hash(experiment.file), **values, **kept)
 
 
