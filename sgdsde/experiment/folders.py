@@ -120,7 +120,7 @@ def description(file: Path) -> str:
     """
     try:
         text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        return "\n".join(map(plain, text.splitlines()))
+        return "\n".join(map(plain, text.split("\n")))
     except (SyntaxError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ExperimentError(f"{shown(file)}{line}: this is not valid Python: {error}") from error

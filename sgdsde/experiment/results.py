@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdsde.experiment.check import Check
+from sgdsde.experiment.check import Check, check_of
 from sgdsde.experiment.files import recover
 from sgdsde.experiment.folders import ExperimentError, nearest, plain, shown
 from sgdsde.experiment.validation import (
@@ -46,6 +46,7 @@ PROVENANCE = {
     "seed": WHOLE, "commit": Optional(TEXT), "dirty": Optional(FLAG), "source": TEXT, "hash": TEXT, "platform": TEXT,
     "num_cores": WHOLE, "dtype": TEXT, "wall_seconds": NUMBER, "peak_memory_mib": NUMBER, "checksums": Each(TEXT),
     "judged": Optional({"commit": Optional(TEXT), "dirty": Optional(FLAG), "source": TEXT}),
+    "code": Optional(Each(TEXT)),
 }  # fmt: skip
 CHECK = {
     "name": TEXT, "measured": NUMBER, "predicted": NUMBER, "standard_error": NUMBER, "tolerance": NUMBER,
@@ -136,7 +137,15 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 def read_verdict(folder: Path) -> dict[str, Any] | None:
     """The verdict of a result folder; None where the run failed before there was one."""
     file = folder / "verdict.json"
-    return read_json(file, VERDICT) if file.exists() else None
+    if not file.exists():
+        return None
+    verdict = read_json(file, VERDICT)
+    try:
+        for row in verdict["checks"]:
+            check_of(row)
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(f"{shown(file)} is damaged: {error}. {MEND}") from error
+    return verdict
 
 
 def verified(folder: Path) -> dict[str, Any]:

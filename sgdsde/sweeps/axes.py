@@ -192,6 +192,6 @@ def _spaced(name: str, text: str, first: float, last: float, count: int, *, is_l
     return [first, *(float(f"{value:.12g}") for value in inner), last]
 
 
-def _check_count(name: str, text: str, count: float) -> None:
+def _check_count(name: str, text: str, count: float | int) -> None:
     if count > MOST_VALUES:
         raise ExperimentError(f"{name}: the range {text!r} has more than {MOST_VALUES:,} values, the most of one axis.")

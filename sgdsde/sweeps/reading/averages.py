@@ -81,7 +81,7 @@ class SeedAverage:
     @property
     def num_diverged(self) -> np.ndarray:
         """Seeds that diverged."""
-        return self.is_diverged.sum(axis=-1)
+        return np.asarray(self.is_diverged.sum(axis=-1))
 
     @property
     def num_left_out(self) -> np.ndarray:
