@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgdsde.experiment import report, results
+from sgdsde.experiment import freshness, report, results
 from sgdsde.experiment.check import check_of
 from sgdsde.experiment.expectation import filled, headlines, sentence_of
 from sgdsde.experiment.files import write_text
@@ -105,6 +105,13 @@ def write_gallery(experiments: Path, folder: Path) -> Path:
 def stale_pages(experiments: Path, folder: Path) -> list[Path]:
     """The pages that differ from what the verdicts say."""
     return [page for page, text in _pages(experiments, folder).items() if _read(page) != text]
+
+
+def stale_results(experiments: Path, folder: Path) -> list[str]:
+    """What to do about each result that today's code may not make: see `freshness`."""
+    names = (file.parent.name for file in sorted(folder.glob("*/provenance.json")))
+    found = [(name, freshness.stale(folder / name, experiments / f"{name}.py")) for name in names]
+    return [f"{shown(folder / name)}: {why}" for name, why in found if why]
 
 
 def _pages(experiments: Path, folder: Path) -> dict[Path, str]:

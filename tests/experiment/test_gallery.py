@@ -22,7 +22,7 @@ def test_the_page_shows_claim_source_figure_command_and_verdicts(compute, projec
         "**Source.** The mean \\<x>, by definition.\n",
         "**What to see.** The mean at scale 2 is 1 of 2, within 10 %\n",
         "**What it does not say.** Two scales \\<3, one seed.\n",
-        "![toy](toy/figure.png)",
+        "](toy/figure.png)",
         "`sgdsde reproduce toy`",
         "0 of 2 **FAILED**",
         "| mean at scale 1 | ",
