@@ -7,6 +7,7 @@ Sigma(params), the covariance of one example's gradient, is always divided by n:
     Sigma = (1/n) sum_i (g_i - g)(g_i - g)^T,    g_i = grad example_loss(params, example_i),  g = mean of the g_i.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, tree_map_with_path
 from optax.microbatching import microbatch as in_microbatches
 
 from sgdsde.arguments import is_traced
 from sgdsde.pytrees import as_partial, pytree
+from sgdsde.tracing import shapes_of
 
 __all__ = [
     "Problem",
@@ -46,6 +48,9 @@ class Problem:
         same to rounding and peak memory falls with it (per chain). Set it by `dataclasses.replace(problem,
         microbatch=512)`; it need not divide num_examples.
 
+    Without jax_enable_x64, examples of 64 bits are cast to 32 as everywhere in JAX: integers beyond 2^31 and floats
+    beyond 3.4e38 are refused, and a warning says where rounding takes more than 1e-4 of the numbers' spread.
+
     The constructor checks shapes, and mean_loss and noise_factor against the examples at a test point (values known
     only to a trace are not checked). Raises ValueError or TypeError that name the field.
     """
@@ -64,7 +69,7 @@ class Problem:
             if not callable(value) and (value is not None or name in ("example_loss", "init")):
                 raise TypeError(f"Problem.{name}: expected a function, got {type(value).__name__}")
             object.__setattr__(self, name, as_partial(value))
-        object.__setattr__(self, "examples", tree_map(jnp.asarray, self.examples))
+        object.__setattr__(self, "examples", tree_map_with_path(_as_example, self.examples))
         object.__setattr__(self, "microbatch", _checked_microbatch(self.microbatch))
         _check_examples(self.examples)
         _check_shapes(self)
@@ -200,6 +205,38 @@ def _checked_microbatch(value: Any) -> int | None:
     return int(value)
 
 
+def _as_example(path: Any, leaf: Any) -> jax.Array:
+    """A leaf of the examples in the precision that JAX is set to. Raises ValueError where 64-bit numbers do not fit in
+    32 bits, TypeError for what is no array of numbers; warns where rounding takes more than 1e-4 of their spread."""
+    name = f"Problem.examples{keystr(path)}"
+    try:
+        narrow = jax.dtypes.canonicalize_dtype(getattr(leaf, "dtype", np.float64))
+        if not isinstance(leaf, np.ndarray) or leaf.dtype == narrow or leaf.size == 0:
+            return jnp.asarray(leaf)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {type(leaf).__name__}") from error
+    lost = f"{leaf.dtype} is cast to {narrow}, because jax_enable_x64 is off"
+    with np.errstate(over="ignore"):
+        cast = leaf.astype(narrow)
+    integers = np.issubdtype(leaf.dtype, np.integer)
+    if (integers and not np.array_equal(cast, leaf)) or (
+        not integers and (np.isfinite(leaf) & ~np.isfinite(cast)).any()
+    ):
+        raise ValueError(
+            f"{name}: {lost}, and numbers up to {np.abs(leaf).max():.6g} do not fit; rescale them, or set "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+    if not integers:
+        error, spread = np.abs(np.subtract(cast, leaf, dtype=leaf.dtype)).max(), np.ptp(np.abs(leaf))
+        if error > 1e-4 * spread:
+            warnings.warn(
+                f"{name}: {lost}, which rounds numbers by up to {error:.2g} where they spread over {spread:.2g}; "
+                "subtract their mean first, or enable 64-bit numbers",
+                stacklevel=4,
+            )
+    return jnp.asarray(cast)
+
+
 def _check_examples(examples: Any) -> None:
     leaves = tree_leaves_with_path(examples)
     if not leaves:
@@ -217,15 +254,21 @@ def _check_examples(examples: Any) -> None:
 
 
 def _check_shapes(problem: Problem) -> None:
-    params = problem.params_like
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = shapes_of("Problem.init", problem.init, key, expected="a function key -> params (arrays)")
+    if not tree_leaves(params):
+        raise TypeError(f"Problem.init: expected parameters, got {params!r}, which holds no array")
     for path, leaf in tree_leaves_with_path(params):
+        if leaf.size == 0:
+            raise ValueError(f"Problem.init: params{keystr(path)} is an empty array, of shape {leaf.shape}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"Problem.init: params{keystr(path)} is {leaf.dtype}; parameters must be floating point")
     example = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.examples)
     scalars = {"example_loss": (params, example), "penalty": (params,), "mean_loss": (params,)}
     for name, arguments in scalars.items():
         function = getattr(problem, name)
-        out = None if function is None else jax.eval_shape(function, *arguments)
+        wanted = f"a function ({'params, example' if name == 'example_loss' else 'params'}) -> scalar"
+        out = None if function is None else shapes_of(f"Problem.{name}", function, *arguments, expected=wanted)
         if out is not None and (not hasattr(out, "shape") or out.shape != ()):
             got = f"an array of shape {out.shape}" if hasattr(out, "shape") else f"a {type(out).__name__}"
             raise ValueError(
@@ -235,7 +278,7 @@ def _check_shapes(problem: Problem) -> None:
         if out is not None and not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(f"Problem.{name}: expected a floating-point loss, got {out.dtype}")
     if problem.noise_factor is not None:
-        factor = jax.eval_shape(problem.noise_factor, params)
+        factor = shapes_of("Problem.noise_factor", problem.noise_factor, params, expected="a function params -> arrays")
         shapes = [leaf.shape for leaf in tree_leaves(params)]
         found = [leaf.shape for leaf in tree_leaves(factor)]
         ranks = {shape[-1] for shape in found if shape}
