@@ -9,17 +9,24 @@ from jax.tree_util import tree_leaves
 
 from sgdsde.dynamics.contract import Dynamics
 
-__all__ = ["check_chains", "check_memory", "check_records", "free_memory", "shortage"]
+__all__ = ["bytes_of", "check_chains", "check_memory", "check_records", "free_memory", "shortage"]
 
 WORTH_A_LOOK = 2**28
 """bytes below which nobody asks the machine what is free"""
 BYTES_OF_A_CHAIN = 16
 """its key and its mark of divergence"""
+BYTES_OF_A_CLOCK = 12
+"""the step and the time of a record"""
+
+
+def bytes_of(like: Any) -> int:
+    """What the arrays of a pytree (or of their shapes) take."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(like))
 
 
 def check_chains(params_like: Any, num_chains: int) -> None:
     """Raise MemoryError where the parameters of so many chains, before and after a step, are more than is free."""
-    one = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(params_like)) + BYTES_OF_A_CHAIN
+    one = bytes_of(params_like) + BYTES_OF_A_CHAIN
     if 2 * one * num_chains < WORTH_A_LOOK:
         return
     free = free_memory()
@@ -31,8 +38,9 @@ def check_chains(params_like: Any, num_chains: int) -> None:
         )
 
 
-def check_records(record_bytes: int, num_records: int, num_chains: int) -> None:
+def check_records(record_like: Any, num_records: int, num_chains: int) -> None:
     """Raise MemoryError where the records, twice while they are put together, do not fit into the host's memory."""
+    record_bytes = bytes_of(record_like) + BYTES_OF_A_CLOCK
     needed = 2 * record_bytes * num_records
     free = free_memory_of_host() if needed >= WORTH_A_LOOK else None
     if free is None or needed <= free:
@@ -75,7 +83,7 @@ def _size(params_like: Any) -> int:
     return sum(leaf.size for leaf in tree_leaves(params_like))
 
 
-def _gib(count: float) -> str:
+def _gib(count: int) -> str:
     return f"{count / 2**30:.3g} GiB"
 
 

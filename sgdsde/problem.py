@@ -7,7 +7,6 @@ Sigma(params), the covariance of one example's gradient, is always divided by n:
     Sigma = (1/n) sum_i (g_i - g)(g_i - g)^T,    g_i = grad example_loss(params, example_i),  g = mean of the g_i.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, tree_map_with_path
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from optax.microbatching import microbatch as in_microbatches
 
 from sgdsde.arguments import is_traced
+from sgdsde.casting import as_examples
 from sgdsde.pytrees import as_partial, pytree
 from sgdsde.tracing import shapes_of
 
@@ -69,7 +69,7 @@ class Problem:
             if not callable(value) and (value is not None or name in ("example_loss", "init")):
                 raise TypeError(f"Problem.{name}: expected a function, got {type(value).__name__}")
             object.__setattr__(self, name, as_partial(value))
-        object.__setattr__(self, "examples", tree_map_with_path(_as_example, self.examples))
+        object.__setattr__(self, "examples", as_examples(self.examples))
         object.__setattr__(self, "microbatch", _checked_microbatch(self.microbatch))
         _check_examples(self.examples)
         _check_shapes(self)
@@ -203,38 +203,6 @@ def _checked_microbatch(value: Any) -> int | None:
     if value < 1:
         raise ValueError(f"Problem.microbatch: expected at least 1 example at once, or None for all, got {value}")
     return int(value)
-
-
-def _as_example(path: Any, leaf: Any) -> jax.Array:
-    """A leaf of the examples in the precision that JAX is set to. Raises ValueError where 64-bit numbers do not fit in
-    32 bits, TypeError for what is no array of numbers; warns where rounding takes more than 1e-4 of their spread."""
-    name = f"Problem.examples{keystr(path)}"
-    try:
-        narrow = jax.dtypes.canonicalize_dtype(getattr(leaf, "dtype", np.float64))
-        if not isinstance(leaf, np.ndarray) or leaf.dtype == narrow or leaf.size == 0:
-            return jnp.asarray(leaf)
-    except TypeError as error:
-        raise TypeError(f"{name}: expected an array of numbers, got {type(leaf).__name__}") from error
-    lost = f"{leaf.dtype} is cast to {narrow}, because jax_enable_x64 is off"
-    with np.errstate(over="ignore"):
-        cast = leaf.astype(narrow)
-    integers = np.issubdtype(leaf.dtype, np.integer)
-    if (integers and not np.array_equal(cast, leaf)) or (
-        not integers and (np.isfinite(leaf) & ~np.isfinite(cast)).any()
-    ):
-        raise ValueError(
-            f"{name}: {lost}, and numbers up to {np.abs(leaf).max():.6g} do not fit; rescale them, or set "
-            'jax.config.update("jax_enable_x64", True)'
-        )
-    if not integers:
-        error, spread = np.abs(np.subtract(cast, leaf, dtype=leaf.dtype)).max(), np.ptp(np.abs(leaf))
-        if error > 1e-4 * spread:
-            warnings.warn(
-                f"{name}: {lost}, which rounds numbers by up to {error:.2g} where they spread over {spread:.2g}; "
-                "subtract their mean first, or enable 64-bit numbers",
-                stacklevel=4,
-            )
-    return jnp.asarray(cast)
 
 
 def _check_examples(examples: Any) -> None:

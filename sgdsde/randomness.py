@@ -56,7 +56,7 @@ class Variates:
         return int(np.prod(self.shape))
 
 
-def counter_key(key: jax.Array) -> jax.Array:
+def counter_key(key: Any) -> jax.Array:
     """`key` itself if it is a threefry key, else a threefry key made of two of its words (any other implementation).
 
     Raises TypeError for what is no key of JAX: an integer, None, a list.

@@ -35,7 +35,7 @@ from sgdsde.differentiation import forward_only
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Trajectory, chain_keys
 from sgdsde.interruption import Interrupted, stopping
-from sgdsde.memory import check_memory, check_records
+from sgdsde.memory import bytes_of, check_memory, check_records
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import num_variates, one_key
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
@@ -98,6 +98,8 @@ def simulate(
     keys = chain_keys(run_key, num_chains)
     check_step(dynamics, observe, keys, chains)
     num_records = num_steps // every
+    shapes = record_shapes(observe, chains, average)
+    check_records(shapes, num_records, num_chains)
     steps = first_step + every * jnp.arange(1, num_records + 1, dtype=jnp.int32)
     times = record_times(dynamics, first_step, first_time, every, num_records)
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
@@ -106,8 +108,8 @@ def simulate(
         what = as_arrays((dynamics, observe, keys, chains, first_step, every))
         chains, observed = forward_only(_traced_once(*what, count=num_records, capacity=num_records, **options))
     else:
-        run = functools.partial(_from_host, dynamics, observe, keys, chains, first_step, every, options)
-        chains, observed = run((steps, times), made_by)
+        what = dynamics, observe, keys, chains, first_step, every
+        chains, observed = _from_host(*what, options, shapes, (steps, times), made_by)
     if average:
         observed = mean_and_error(observed, num_chains)
     return Trajectory(observed, steps, times, chains.state, chains.diverged_at, made_by)
@@ -117,13 +119,11 @@ _traced_once = jax.jit(record_stretch, static_argnames=("count", "capacity", "av
 """for simulations of one kind within one program, such as those of an experiment under a sweep"""
 
 
-def _from_host(dynamics, observe, keys, chains, first_step, every, options, clocks, made_by):
+def _from_host(dynamics, observe, keys, chains, first_step, every, options, shapes, clocks, made_by):
     """Stretches of about half a second each: progress is shown, what was done is kept, draws do not notice."""
     num_records, num_chains, average = clocks[0].size, keys.shape[0], options["average"]
     num_steps, records = every * num_records, []
-    shapes = record_shapes(observe, chains, average)
-    record_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(shapes))
-    check_records(record_bytes, num_records, num_chains)
+    record_bytes = bytes_of(shapes)
     options["capacity"] = capacity = max(1, min(num_records, 256, BYTES_PER_BUFFER // max(record_bytes, 1)))
     options["in_kernel"] = has_kernels() and kernel_agrees(dynamics, keys, chains, first_step)
     checkpoint = checkpoint_of(

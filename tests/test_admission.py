@@ -1,5 +1,6 @@
 """What `simulate` refuses, each with one sentence: the argument, what was found, what is expected, a way out."""
 
+import inspect
 import time
 
 import jax
@@ -12,7 +13,9 @@ from sgdsde.dynamics.contract import State
 from sgdsde.dynamics.minibatch import sgd
 from sgdsde.problem import Problem
 from sgdsde.pytrees import pytree
-from sgdsde.simulation import simulate
+from sgdsde.simulation import simulate as checked_simulate
+
+simulate = inspect.unwrap(checked_simulate)  # as users call it: without the tests' own checks of signatures
 
 
 def tilted(x, z):
@@ -93,6 +96,12 @@ def test_chains_and_records_beyond_memory(monkeypatch):
     monkeypatch.setattr(memory, "free_memory_of_host", lambda: 2**33)
     refused("num_chains: 1000000000 chains of 2 parameters need 59.6 GiB at least, but 8 GiB are free; take at most",
             num_chains=10**9)  # fmt: skip
+    begun = time.perf_counter()
+    records = (
+        r"simulate: 1000000000 records of 4 chains, 7.08e-08 GiB each, need 142 GiB while .* 8 GiB are free; keep "
+    )
+    refused(records + r"at most \d+ records, by a larger `every`; or their means alone", num_steps=10**9, every=1)
+    assert time.perf_counter() - begun < 5
 
 
 def branching(x):
