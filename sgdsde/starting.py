@@ -117,9 +117,9 @@ def _going_on(dynamics: Dynamics, start: Trajectory, num_chains: int) -> tuple[C
     if changed is None and is_like:
         return Chains(start.state, start.diverged_at), start.step[-1], start.time[-1]
     difference = {
-        None: "its state has other shapes",
+        None: "its memory has another form",
         "dynamics": f"it was made by {before.get('dynamics')}, and this is {now['dynamics']}",
-        "functions": "its loss, noise or scheme was another",
+        "functions": "its loss, noise, scheme or an option was another" if is_like else "its memory has another form",
     }.get(changed, f"{changed}: {before.get(changed)} there and {now.get(changed)} here")
     raise ValueError(
         f"start: the trajectory is another dynamics' ({difference}), whose memory and count of random numbers this one "
