@@ -4,7 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.tracing import traced
 
@@ -21,12 +23,12 @@ def record_times(dynamics: Dynamics, first_step: Any, first_time: Any, every: in
     if not callable(getattr(dynamics, "learning_rate", None)):
         duration = _constant_duration(dynamics)
         if duration is not None:
-            duration = jnp.asarray(duration, real)
-            done = every * jnp.arange(1, num_records + 1, dtype=jnp.int32)
-            whole = (first_step + done).astype(real) * duration
-            gone = jnp.asarray(first_time, real)
-            is_as_ever = gone == jnp.asarray(first_step).astype(real) * duration
-            return jnp.where(is_as_ever, whole, gone + done.astype(real) * duration)
+            counted = first_step, first_time, duration
+            xp: Any = jnp if is_traced(counted) else np  # known numbers on the host: no call of a device for each
+            first, gone, duration = (xp.asarray(each).astype(real) for each in counted)
+            done = every * xp.arange(1, num_records + 1, dtype=np.int32)
+            whole = (xp.asarray(first_step) + done).astype(real) * duration
+            return jnp.asarray(xp.where(gone == first * duration, whole, gone + done.astype(real) * duration))
 
     def add(time, record):
         steps = first_step + record * every + jnp.arange(every, dtype=jnp.int32)

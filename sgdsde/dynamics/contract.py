@@ -28,10 +28,10 @@ class Dynamics(Protocol):
     init(params) -> State
     variates, arrange: all the randomness of one microstep, as a pytree of independent `randomness.Variates`, and what
         makes the draws of an array for each of them.
-    draw = derived_draw: draw(key, step, substep) -> draws, `arrange` of the variates' numbers at that microstep, a pure
-        function of the key and the integer counters. The loop draws in this way whatever `draw` says: `simulate`
-        refuses another. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a leading axis:
-        minibatches of its `batch_size`.
+    draw = derived_draw, where a class has it: draw(key, step, substep) -> draws, `arrange` of the variates' numbers at
+        that microstep, a pure function of the key and the integer counters. The loop draws in this way whatever `draw`
+        says: `simulate` refuses another. A dynamics of period > 1 (an epoch) draws a whole period at its first step,
+        on a leading axis: minibatches of its `batch_size`.
     advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps. It adds to
         every parameter, so that one which is not finite stays so.
     duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.
@@ -47,7 +47,6 @@ class Dynamics(Protocol):
     def variates(self) -> Any: ...
     def arrange(self, numbers: Any) -> Any: ...
     def init(self, params: Any) -> State: ...
-    def draw(self, key: jax.Array, step: Any, substep: Any) -> Any: ...
     def advance(self, state: State, draws: Any, step: Any) -> State: ...
     def duration(self, step: Any) -> Any: ...
 
