@@ -103,6 +103,11 @@ def test_another_dynamics_does_not_take_over_memory_and_counters(ended, key, bef
         run(now, ended[before], key)
 
 
+def test_microsteps_beyond_the_counter(key):
+    with pytest.raises(ValueError, match=r"num_steps: 1073741824 steps of 4 microsteps after 0 steps come to 2\*\*31"):
+        run(sde(4), jnp.ones(2), key, num_steps=2**30, every=2**29)
+
+
 def test_other_microsteps_would_have_drawn_the_same_numbers_again(key):
     """Why they are refused: two microsteps a step up to step 10 and one a step from there share ten counters."""
     one, two = sde(1), sde(2)
@@ -180,7 +185,7 @@ def test_an_ensemble_is_a_start(ended, key):
         (np.ones((5, 2)), "start: holds 5 chains, but num_chains is 4"),
         (
             np.ones((4, 2, 1)),
-            r"start: expected float64\[2\] as problem.init gives, or with a leading axis of num_chains",
+            r"start: expected float64\[2\] as problem.init gives, got float64\[4, 2, 1\].* num_chains = 4 in",
         ),
         (np.ones((4, 3)), r"got float64\[4, 3\]"),
         (np.ones((4, 2), np.float32), r"got float32\[4, 2\]"),

@@ -245,7 +245,7 @@ def test_float32_runs_in_float32(key):
     [
         ({"every": 5}, "every: 5 does not divide num_steps = 12; try every = 4"),
         ({"num_steps": 0}, "num_steps: expected an integer >= 1"),
-        ({"num_steps": 2**31, "every": 2**30}, "num_steps: 2147483648 steps of 1 microsteps after 0 steps come to 2"),
+        ({"num_steps": 2**31, "every": 2**30}, r"num_steps: expected less than 2\*\*31, .* got 2147483648"),
         ({"num_chains": -1}, "num_chains: expected an integer >= 1"),
         ({"start": jnp.array([jnp.nan, 0.0])}, "start: contains NaN or inf"),
         ({"start": jnp.zeros(3)}, r"start: expected float64\[2\] as problem.init gives, got float64\[3\]"),
