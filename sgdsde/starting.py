@@ -68,8 +68,8 @@ def _each_chains(start: Any, like: Any, num_chains: int) -> Any:
         if shape != want.shape or leaf.dtype != want.dtype:
             raise TypeError(
                 f"{name}: expected {want.dtype}{list(want.shape)} as problem.init gives, got {leaf.dtype}"
-                f"{list(leaf.shape)}; cast or reshape it, or make the problem in that precision (an ensemble has one axis "
-                f"more, num_chains = {num_chains} in front of every array)"
+                f"{list(leaf.shape)}; cast or reshape it, or make the problem in that precision (an ensemble has one "
+                f"axis more, num_chains = {num_chains} in front of every array)"
             )
         if is_ensemble and leaf.shape[0] != num_chains:
             raise ValueError(f"{name}: holds {leaf.shape[0]} chains, but num_chains is {num_chains}")
