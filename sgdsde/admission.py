@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import tree_leaves, tree_leaves_with_path, tree_map
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
 from sgdsde.arguments import is_traced
-from sgdsde.dynamics.contract import Dynamics, derived_draw
+from sgdsde.dynamics.contract import Dynamics, check_schedule, derived_draw
 from sgdsde.ensemble import Chains
 from sgdsde.tracing import shapes_of, traced
 
@@ -73,6 +73,7 @@ def check_length(dynamics: Dynamics, first_step: Any, num_steps: int) -> None:
             "microsteps or more, which is all that the counter of random numbers holds; begin another run, with "
             "another key"
         )
+    check_schedule(getattr(dynamics, "learning_rate", None), done, num_steps)
 
 
 def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: Chains) -> None:
@@ -80,11 +81,11 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
     precisions = {leaf.dtype for leaf in tree_leaves(chains.state.params)}
     for path, leaf in tree_leaves_with_path(dynamics):
         is_real_array = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.ndim(leaf) > 0
-        if is_real_array and leaf.dtype not in precisions:
+        if is_real_array and not any(jnp.promote_types(leaf.dtype, precision) == precision for precision in precisions):
             raise TypeError(
-                f"dynamics{jax.tree_util.keystr(path)} is {leaf.dtype}, but the parameters are "
-                f"{' and '.join(sorted(p.name for p in precisions))}; cast one with .astype so that they agree (a mean "
-                "of both precisions would be rounded in every step)"
+                f"dynamics{keystr(path)} is {leaf.dtype}, but the parameters are "
+                f"{' and '.join(sorted(p.name for p in precisions))}, which it would promote; cast one with .astype so "
+                "that the parameters keep their precision"
             )
     key, before = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (keys, chains.state))
     with traced("dynamics"):
@@ -97,7 +98,7 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
     for (path, old), new in zip(tree_leaves_with_path(before), tree_leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             raise TypeError(
-                f"state{jax.tree_util.keystr(path)}: one step turns {old.dtype}{list(old.shape)} into "
+                f"state{keystr(path)}: one step turns {old.dtype}{list(old.shape)} into "
                 f"{new.dtype}{list(new.shape)}; the loss and the optimizer must keep the parameters' precision"
             )
     seen = shapes_of(
@@ -106,7 +107,7 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
     for path, leaf in tree_leaves_with_path(seen):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise TypeError(
-                f"observe{jax.tree_util.keystr(path)}: returns a random key, which has no place in a record; return "
+                f"observe{keystr(path)}: returns a random key, which has no place in a record; return "
                 "jax.random.key_data of it, or leave it out"
             )
 

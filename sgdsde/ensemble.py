@@ -10,7 +10,7 @@ from jax.tree_util import tree_map
 from sgdsde.dynamics.contract import State
 from sgdsde.pytrees import pytree
 
-__all__ = ["Chains", "Trajectory", "chain_keys", "nan_where"]
+__all__ = ["Chains", "Trajectory", "chain_keys", "nan_where", "with_own_keys"]
 
 
 class Chains(NamedTuple):
@@ -45,6 +45,23 @@ class Trajectory:
     def params(self) -> Any:
         """The parameters at the last step, leading axis num_chains."""
         return self.state.params
+
+
+def with_own_keys(state: Any, keys: jax.Array) -> Any:
+    """The state (num_chains, ...) with every random key that it holds, such as an optimizer's that draws noise, made
+    the chain's own from that key and the chain's."""
+    words = jax.random.key_data(keys)
+    fold = lambda key, word: jax.random.fold_in(jax.random.fold_in(key, word[0]), word[1])
+
+    def own(leaf):
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        each = fold
+        for _ in range(leaf.ndim - 1):
+            each = jax.vmap(each, in_axes=(0, None))
+        return jax.vmap(each)(leaf, words)
+
+    return tree_map(own, state)
 
 
 def nan_where(lost: jax.Array, tree: Any) -> Any:

@@ -14,7 +14,7 @@ from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, 
 
 from sgdsde.arguments import is_traced
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Chains, Trajectory, chain_keys
+from sgdsde.ensemble import Chains, Trajectory, chain_keys, with_own_keys
 from sgdsde.memory import check_chains
 from sgdsde.tracing import shapes_of, traced
 
@@ -53,7 +53,7 @@ def start_chains(
                 "chains alone that have not diverged)"
             )
     with traced("dynamics.init"):
-        state = jax.vmap(dynamics.init)(params)
+        state = with_own_keys(jax.vmap(dynamics.init)(params), chain_keys(key, num_chains))
     return Chains(state, jnp.full((num_chains,), -1, jnp.int32)), jnp.int32(0), jnp.zeros(())
 
 
