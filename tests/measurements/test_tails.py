@@ -85,6 +85,18 @@ def test_exact_laws_give_exact_indices(index):
     np.testing.assert_allclose(quantile_tail_index(x - 7), quantile_tail_index(x), rtol=1e-9)
 
 
+def test_the_squared_characteristic_function_is_a_mean_over_pairs():
+    """Index and scale from |phi|^2 as the mean cosine of the differences of different samples, pair by pair: with each
+    sample's difference from itself, which is 0, in it, |phi|^2 of 12 samples would be too large by up to a twelfth."""
+    x = np.array([-3.1, -1.9, -1.2, -0.8, -0.4, -0.1, 0.2, 0.5, 0.7, 1.3, 2.2, 4.6])
+    half = np.subtract(*np.quantile(x, [0.75, 0.25])) / 2
+    frequencies = np.arange(0.2, 1.05, 0.1)
+    first, second = np.triu_indices(len(x), k=1)
+    squares = np.cos(frequencies[:, None] * (x[first] - x[second]) / half).mean(axis=1)
+    index, offset = np.polyfit(np.log(frequencies), np.log(-np.log(squares) / 2), 1)
+    np.testing.assert_allclose(characteristic_tail_index(x), (index, half * np.exp(offset / index)), rtol=1e-12)
+
+
 def test_block_tail_index_by_hand_and_on_batches():
     samples = np.array([[1.0, 3.0, 2.0, -6.0, 5.0], [2.0, 2.0, 2.0, 2.0, 9.0]])
     first = np.log(2) / (np.mean(np.log([4, 4])) - np.mean(np.log([1, 3, 2, 6])))
