@@ -123,13 +123,16 @@ def gaussian_regression_covariance(
 def gaussian_critical_learning_rate(input_covariance: ArrayLike, *, batch_size: int, momentum: float = 0.0) -> float:
     """Learning rate at which the variance of `gaussian_regression_covariance` diverges: the root of t = B, G > 0."""
     variances, _ = _checked_covariance(input_covariance, batch_size, momentum)
-    singular = 2 * (1 - momentum) / ((1 - momentum) / (1 + momentum) + 1 / batch_size) / variances[-1]
+    largest = variances[-1]
+    singular = 2 * (1 - momentum) / ((1 - momentum) / (1 + momentum) + 1 / batch_size) / largest
 
-    def excess(learning_rate):  # (t - B) times the gap of the largest mode, so that it stays finite at the upper end
-        gap = _gaussian_gap(variances[:-1], learning_rate, batch_size, momentum)
-        last = _gaussian_gap(variances[-1], learning_rate, batch_size, momentum)
-        others = np.sum(learning_rate * variances[:-1] / gap) - batch_size
-        return learning_rate * variances[-1] + last * others
+    def excess(learning_rate):
+        """(t - B) times the gap of the largest mode, G's own zero: finite, and positive, at the upper end too."""
+        left = largest * (singular - learning_rate)
+        gap = left + learning_rate * (largest - variances)  # in units in which that of the largest mode is `left`
+        share = np.where(variances == largest, 1.0, left / np.where(variances == largest, 1.0, gap))
+        last = _gaussian_gap(largest, learning_rate, batch_size, momentum)
+        return learning_rate * np.sum(variances * share) - batch_size * last
 
     return float(scipy.optimize.brentq(excess, 0.0, singular, rtol=1e-12))
 
