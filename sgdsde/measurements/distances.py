@@ -11,10 +11,9 @@ sample of any law, and dropping it would be a choice that is not ours.
 import math
 
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from sgdsde.measurements.chains import scalar_chains, standard_error_across_chains
+from sgdsde.measurements.chains import on_host, scalar_chains, standard_error_across_chains
 
 __all__ = [
     "cdf_distance",
@@ -129,8 +128,7 @@ def wasserstein_distance_two_samples(samples: ArrayLike, other_samples: ArrayLik
 
 def _grid_density(grid: ArrayLike, density: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     for field, value in (("grid", grid), ("density", density)):
-        if isinstance(value, Tracer):
-            raise TypeError(f"{field}: expected numbers, got a traced array; call this outside jit and vmap")
+        value = on_host(field, value)
         if np.ndim(value) != 1 or np.size(value) < 2:
             raise ValueError(f"{field}: expected shape (m,) with m of 2 or more, got {np.shape(value)}")
     points, heights = np.asarray(grid, np.float64), np.asarray(density, np.float64)

@@ -87,14 +87,22 @@ def test_exact_laws_give_exact_indices(index):
 
 def test_the_squared_characteristic_function_is_a_mean_over_pairs():
     """Index and scale from |phi|^2 as the mean cosine of the differences of different samples, pair by pair: with each
-    sample's difference from itself, which is 0, in it, |phi|^2 of 12 samples would be too large by up to a twelfth."""
-    x = np.array([-3.1, -1.9, -1.2, -0.8, -0.4, -0.1, 0.2, 0.5, 0.7, 1.3, 2.2, 4.6])
+    sample's difference from itself, which is 0, in it, |phi|^2 of 100 samples is too large by up to a hundredth."""
+    x = np.random.default_rng(3).standard_normal(100) ** 3
     half = np.subtract(*np.quantile(x, [0.75, 0.25])) / 2
     frequencies = np.arange(0.2, 1.05, 0.1)
     first, second = np.triu_indices(len(x), k=1)
     squares = np.cos(frequencies[:, None] * (x[first] - x[second]) / half).mean(axis=1)
     index, offset = np.polyfit(np.log(frequencies), np.log(-np.log(squares) / 2), 1)
     np.testing.assert_allclose(characteristic_tail_index(x), (index, half * np.exp(offset / index)), rtol=1e-12)
+
+
+def test_too_few_samples_for_an_index_are_refused():
+    """From 100 on all of 20,000 sets of normal samples have one; of 32, one set in a hundred has none."""
+    normals = np.random.default_rng(4).standard_normal((20_000, 100))
+    assert np.isfinite(characteristic_tail_index(normals)[0]).all()
+    with pytest.raises(ValueError, match="num_samples 100 or more for an index"):
+        characteristic_tail_index(normals[:, :99])
 
 
 def test_block_tail_index_by_hand_and_on_batches():

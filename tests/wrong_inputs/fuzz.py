@@ -72,6 +72,10 @@ def is_repeated(result, single, shape):
 def is_numeric(value):
     if isinstance(value, list | tuple):
         return all(isinstance(each, int | float) for each in value)
+    if isinstance(value, bool) or (
+        isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    ):
+        return False
     return isinstance(value, int | float | np.ndarray | jax.Array)
 
 

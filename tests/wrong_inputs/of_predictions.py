@@ -52,7 +52,8 @@ def kernel(following, current):
 
 
 MATRICES = {"hessian": HESSIAN, "noise_covariance": NOISE, "learning_rate": 0.1}
-LINEAR = {"learning_rate": 0.1, "batch_size": 2, "sampling": "with_replacement", "momentum": 0.3}
+SAMPLED = {"batch_size": 2, "sampling": "with_replacement", "momentum": 0.3}
+LINEAR = SAMPLED | {"learning_rate": 0.1}
 NORMAL = {"input_variance": 0.7, "learning_rate": 0.2, "batch_size": 3}
 STABLE = {"curvature": 1.2, "scale": 0.4, "tail_index": 1.5, "learning_rate": 0.1}
 CAUCHY = {"quadratic": 0.3, "quartic": 1.0, "scale": 0.5}
@@ -90,7 +91,7 @@ RIGHT = {
         "moments": np.array([0.3, 0.2]), "curvatures": np.array([1.0, 0.5]), "gradient_variances": np.array([1.0, 0.5]),
         "multiplicities": np.array([1.0, 2.0]),
     },
-    "critical_learning_rate": {"inputs": INPUTS} | {name: LINEAR[name] for name in ("batch_size", "sampling", "momentum")},
+    "critical_learning_rate": {"inputs": INPUTS} | SAMPLED,
     "density_modes": {"grid": LINE, "density": GAUSS},
     "elliptical_stable_noise_density": {"tail_index": 1.5, "covariance": NOISE},
     "entropy_production": {"density": PLANE_DENSITY, "current": CURRENT, "diffusion": diffusion, "grid": PLANE},
@@ -128,7 +129,9 @@ RIGHT = {
     "interval_exit": SDE | {"start": 0.1, "lower": -1.0, "upper": 1.0},
     "kesten_exponent": {"inputs": COLUMN, "learning_rate": 1.5, "batch_size": 2},
     "kesten_exponent_at_small_rates": NORMAL,
-    "kramers_rate": {"hessian_minimum": HESSIAN, "hessian_saddle": HESSIAN - np.eye(2), "barrier": 1.0, "temperature": 0.1},
+    "kramers_rate": {
+        "hessian_minimum": HESSIAN, "hessian_saddle": HESSIAN - np.eye(2), "barrier": 1.0, "temperature": 0.1,
+    },
     "label_noise_covariance": {"hessian": HESSIAN, "label_variance": 0.5, "learning_rate": 0.1, "batch_size": 2},
     "learning_time": {"strength": 0.5} | LAYERS,
     "levy_density_evolution": LEVY | {"initial_density": np.ones(33), "durations": np.array([0.1, 0.3])},
@@ -139,7 +142,7 @@ RIGHT = {
     "levy_stationary_density": LEVY,
     "log_partition_function": {"potential": potential, "temperature": 0.5, "grid": LINE},
     "lyapunov_exponent": {"inputs": COLUMN, "learning_rate": 0.3, "batch_size": 2},
-    "minibatch_noise_density": {"example_noise": np.array([[1.0], [-1.0], [0.5], [-0.5]]), "batch_size": 3, "smoothing": 0.1},
+    "minibatch_noise_density": {"example_noise": COLUMN[:, None] - 0.55, "batch_size": 3, "smoothing": 0.1},
     "mode_noise": {"strength": 0.4, "target": 2.0, "num_layers": 3, "label_variance": 0.1},
     "mode_noise_peak": {"target": 2.0, "num_layers": 3},
     "mode_strength": {"times": np.array([0.1, 0.5])} | LAYERS,
@@ -152,7 +155,9 @@ RIGHT = {
     "partition_function": {"potential": potential, "temperature": 0.5, "grid": LINE},
     "plateau_losses": {"targets": np.array([2.0, 1.0])},
     "proportional_noise_escape_exponent": PROPORTIONAL | {"num_directions": 2},
-    "proportional_noise_escape_rate": PROPORTIONAL | {"saddle_curvature": -1.0, "minimum_loss": 0.5, "saddle_loss": 1.0},
+    "proportional_noise_escape_rate": PROPORTIONAL | {
+        "saddle_curvature": -1.0, "minimum_loss": 0.5, "saddle_loss": 1.0,
+    },
     "proportional_noise_exponent": PROPORTIONAL,
     "proportional_noise_passage_time": PROPORTIONAL | {"minimum_loss": 0.5, "loss": 1.0, "start_loss": 0.7},
     "regression_covariance": {"inputs": INPUTS, "targets": TARGETS} | LINEAR,
