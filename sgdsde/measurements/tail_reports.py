@@ -81,8 +81,8 @@ class TailReport:
 
     @property
     def excludes_finite_variance(self) -> bool:
-        """Whether every Student's t of 2.1 degrees or more, which has a variance, is rejected at 1 %: it is farther from
-        the samples than the fitted stable law is from its own. Else nothing here tells the two apart."""
+        """Whether every Student's t of 2.1 degrees or more, which has a variance, is rejected at 1 %: farther from
+        the samples than the fitted stable law from its own. Else nothing here tells the two apart."""
         return self.student_p_value < _REJECTED
 
     def __str__(self) -> str:
