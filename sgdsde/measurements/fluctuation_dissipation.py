@@ -92,7 +92,7 @@ def euler_virial_ratio(
     error from chains. At h -> 0 it is equipartition, E[x . grad V] = T d.
     """
     x, g = floats("positions", positions), floats("potential_gradients", potential_gradients)
-    temperature, time_step = number("temperature", temperature, above=0.0), number("time_step", time_step, above=0.0)
+    temperature, time_step = number("temperature", temperature, above=0.0), number("time_step", time_step, at_least=0.0)
     if x.shape != g.shape or x.ndim < 2:
         raise ValueError(f"potential_gradients: expected the shape of positions, {x.shape}, got {g.shape}")
     thermal = jnp.asarray(temperature, x.dtype) * x.shape[-1]
