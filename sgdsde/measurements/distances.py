@@ -82,9 +82,9 @@ def wasserstein_distance(samples: ArrayLike, grid: ArrayLike, density: ArrayLike
     F as in `cdf_distance`; samples outside the grid are carried to its mass. The integral is exact for a constant
     density and of second order in the grid's cells otherwise. The standard error is that of the mean over chains of
     the optimal dual potential phi, phi' = -sign(F_hat - F) (delta method); it is right when the laws differ. When they
-    are equal W is still positive, about 1 to 2 standard errors. From fewer than 700 chains the error is enlarged as that
-    of `measurements.covariance` (4.0 at 20 chains, 1.2 at 200): without it 5.9 was passed in 0.2 to 0.9 % of samples of
-    20 chains, and in 0.07 % of 200 exponential ones.
+    are equal W is still positive, about 1 to 2 standard errors. From fewer than 700 chains the error is enlarged as
+    that of `measurements.covariance` (4.0 at 20 chains, 1.2 at 200): without it 5.9 was passed in 0.2 to 0.9 % of
+    samples of 20 chains, and in 0.07 % of 200 exponential ones.
     Needs a finite variance; under heavier tails use `cdf_distance`.
 
     samples: (num_chains,) or (num_chains, num_samples). grid, density: (m,) as in `cdf_distance`.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from sgdsde.arguments import array, real
+from sgdsde.arguments import array, is_traced, real
 from sgdsde.measurements.chains import floats, on_host
 
 __all__ = ["Exponentiality", "exponentiality", "log_log_slope", "mean_exit_time", "survival", "weighted_slope"]
@@ -60,6 +60,8 @@ def survival(times: ArrayLike, exited: ArrayLike, at: ArrayLike) -> tuple[np.nda
     """
     times, exited = _on_host(times, exited)
     at = on_host("at", at)
+    if np.isnan(at).any():
+        raise ValueError(f"at: expected times, got NaN among {at}")
     knots = np.unique(times)
     leaving = np.bincount(np.searchsorted(knots, times[exited == 1]), minlength=knots.size)
     at_risk = times.size - np.searchsorted(np.sort(times), knots, side="left")
@@ -130,6 +132,9 @@ def _vectors(times, exited):
     times, exited = array("times", times), floats("exited", exited)
     if times.ndim != 1 or exited.shape != times.shape or times.shape[0] < 1:
         raise ValueError(f"times and exited: expected (num_chains,) each, got {times.shape} and {exited.shape}")
+    known = None if is_traced(exited) else np.asarray(exited)
+    if known is not None and not np.all((known == 0) | (known == 1)):
+        raise ValueError(f"exited: expected truth values, 0 or 1, got {known}")
     return times, exited.astype(times.dtype)
 
 

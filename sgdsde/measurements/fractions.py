@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from sgdsde.arguments import count
+from sgdsde.arguments import count, real
 from sgdsde.measurements.chains import floats, on_host
 
 __all__ = ["cdf_distance_of_fractions", "density_of_fractions", "fraction_below"]
@@ -21,6 +21,9 @@ def fraction_below(samples: ArrayLike, points: ArrayLike) -> jax.Array:
         raise ValueError(
             f"samples and points: expected shapes (num_chains,) and (m,), got {samples.shape, points.shape}"
         )
+    where = real("points", points)
+    if where is not None and not np.all(np.diff(where) > 0):
+        raise ValueError(f"points: expected strictly increasing positions, got {where}")
     fractions = jnp.searchsorted(jnp.sort(samples), points.astype(samples.dtype)).astype(samples.dtype) / samples.size
     return jnp.where(jnp.isfinite(samples).all(), fractions, jnp.nan)
 

@@ -61,7 +61,7 @@ def learning_coefficient(
 def _logarithmic(multiplicity, loss_scale, temperature):
     """(m - 1)/log(S/T)."""
     loss_scale = None if loss_scale is None else number("loss_scale", loss_scale, above=0.0)
-    if count("multiplicity", multiplicity) == 1:
+    if count("multiplicity", multiplicity, at_most=1_000) == 1:
         return jnp.zeros_like(temperature)
     if loss_scale is None:
         raise ValueError("loss_scale: expected the loss at which the logarithm vanishes, needed for a multiplicity > 1")

@@ -89,7 +89,11 @@ def tail_exponents(samples: ArrayLike, counts: ArrayLike) -> tuple[np.ndarray, n
     counts: integers of at least 3, (num_counts,). Neighbouring points share samples. samples as in `tail_exponent`.
     """
     counts = on_host("counts", counts)
-    if counts.ndim != 1 or counts.size == 0 or not np.all((counts >= 3) & (counts == np.floor(counts))):
+    if (
+        counts.ndim != 1
+        or counts.size == 0
+        or not np.all(np.isfinite(counts) & (counts >= 3) & (counts == np.floor(counts)))
+    ):
         raise ValueError(f"counts: expected whole numbers (num_counts,), 3 or more, got {counts}")
     counts = counts.astype(int)
     logs = _largest_logs(samples, int(np.max(counts)), 3, "counts")

@@ -27,7 +27,7 @@ WHOLE = {"half": 2.5, "infinity": np.inf, "NaN": np.nan, "-1": -1, "0": 0, "1e30
 
 def refusal(call, name):
     """(None, result) of a call that returned, else (whether it is a refusal by name, what was said)."""
-    signal.alarm(20)
+    signal.alarm(120)
     try:
         return None, call()
     except (TypeError, ValueError) as error:
@@ -44,7 +44,7 @@ def refusal(call, name):
 
 
 def give_up(*_):
-    raise TimeoutError("no answer within 20 seconds")
+    raise TimeoutError("no answer within two minutes")
 
 
 def numbers(result):
