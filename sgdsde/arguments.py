@@ -2,8 +2,9 @@
 
 Known values are checked by name before any compute: TypeError for what is no number of the asked kind (a string, a
 truth value, a complex number, None), ValueError for one of the wrong size, shape or range. NumPy's and JAX's scalars
-and arrays are numbers like any. A traced value has a kind and a shape, which are checked; its size is not known, and
-where it turns out to be outside of the range it becomes NaN, so that a sweep never returns a number for it.
+and arrays are numbers like any; an array of truth values, such as labels, is one of zeros and ones. A traced value has
+a kind and a shape, which are checked; its size is not known, and where it turns out to be outside of the range it
+becomes NaN, so that a sweep never returns a number for it.
 """
 
 from typing import Any
@@ -178,17 +179,14 @@ def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semide
 def count(name: str, value: Any, *, at_least: int = 1, at_most: int | None = None, mend: str = "") -> int:
     """A whole number known to Python, as an int: a shape or a number of repetitions. Raises TypeError for what is not
     an integer (2.0, a truth value, a traced number), ValueError outside of the range."""
-    wanted = f"an integer {'>= ' + str(at_least) if at_most is None else f'from {at_least} to {at_most}'}"
+    wanted = f"an integer >= {at_least}" if at_most is None else f"an integer from {at_least} to {at_most}"
     if isinstance(value, Tracer):
-        raise TypeError(
-            f"{name}: expected {wanted}, got a traced number; it is a shape, which no transformation sweeps"
-        )
-    is_whole = isinstance(value, int) or (
-        np.ndim(value) == 0 and jnp.issubdtype(getattr(value, "dtype", np.float64), jnp.integer)
-    )
+        raise TypeError(f"{name}: expected {wanted}, got a traced number; it is a shape, not a number to be swept")
+    is_array = np.ndim(value) == 0 and jnp.issubdtype(getattr(value, "dtype", np.float64), jnp.integer)
+    is_whole = is_array or isinstance(value, int)
     if isinstance(value, bool) or not is_whole:
         rounded = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
-        raise TypeError(f"{name}: expected {wanted}, got {value!r}{_mend(mend) or rounded}")
+        raise TypeError(f"{name}: expected {wanted}, got {_shown(value)}{rounded or _mend(mend)}")
     if value < at_least or (at_most is not None and value > at_most):
         raise ValueError(f"{name}: expected {wanted}, got {value}{_mend(mend)}")
     return int(value)
@@ -206,8 +204,9 @@ def square_root(covariance: jax.Array) -> jax.Array:
 def _is_real(leaf: Any) -> bool:
     if not hasattr(leaf, "dtype"):
         return isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    kinds = (jnp.floating, jnp.integer) if np.ndim(leaf) == 0 else (jnp.floating, jnp.integer, jnp.bool_)  # labels
     try:
-        return jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.issubdtype(leaf.dtype, jnp.integer)
+        return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
     except TypeError:  # a type of another library
         return False
 
