@@ -26,7 +26,7 @@ __all__ = ["TailReport", "tail_report"]
 
 _FEWEST = 200  # samples from which the interval was found to hold what it says
 _REJECTED = 0.01
-"""the p-value below which a stable law is rejected: 99 simulations are the fewest that can give it"""
+"""the p-value below which a stable law is rejected: 100 simulations are the fewest that can give one"""
 _AT_ONCE = 2_000_000  # simulated numbers held at a time
 _POINTS = np.tan(np.pi * (np.arange(1, 200) / 200 - 0.5))
 """Where distribution functions are compared, in units of the scale: Cauchy's quantiles, out to 64 scales"""
@@ -126,7 +126,7 @@ def tail_report(
     the known centre, 0 for gradient noise; None subtracts the median. gaussian_samples: (num_sets, num_samples),
     Gaussian samples of the same covariance (the same observable gives them), for the published estimator's null; None
     takes independent ones. key: draws the num_simulations sets of the fitted law that give the p-values, which are
-    multiples of 1/(num_simulations + 1) (99 simulations or more, so that 1 % is among them), and the Gaussian ones.
+    multiples of 1/(num_simulations + 1) (100 simulations or more, so that one below 1 % is among them), and the Gaussian ones.
 
     The interval inverts the test |estimate - a| <= z s(a)/sqrt(num_samples), s(a)^2 the exact asymptotic variance of
     the estimate under index a: near 2 one rare jump decides, and an error taken from the samples is too small (83 %
@@ -271,8 +271,8 @@ def _checked(samples, gaussian_samples, level, num_simulations):
     if x.ndim != 1 or x.size < _FEWEST:
         raise ValueError(f"samples: expected (num_samples,), at least {_FEWEST} of them, got shape {x.shape}")
     number("level", level, above=0.0, below=1.0)
-    fewest = f"a p-value is a multiple of 1/(num_simulations + 1), and {_REJECTED:g} has to be among them"
-    count("num_simulations", num_simulations, at_least=round(1 / _REJECTED) - 1, at_most=1_000_000, mend=fewest)
+    fewest = f"a p-value is a multiple of 1/(num_simulations + 1), and one below {_REJECTED:g} has to be among them"
+    count("num_simulations", num_simulations, at_least=round(1 / _REJECTED), at_most=1_000_000, mend=fewest)
     if gaussian_samples is None:
         return x, None
     null = np.atleast_2d(on_host("gaussian_samples", gaussian_samples))

@@ -86,7 +86,7 @@ def test_refusals_and_nan():
             learning_coefficient(losses, loss_at_point=0.0, temperature=1.0)
     with pytest.raises(ValueError, match="temperature: expected a number > 0"):
         learning_coefficient(good, loss_at_point=0.0, temperature=0.0)
-    with pytest.raises(ValueError, match="multiplicity: expected a whole number"):
+    with pytest.raises(ValueError, match="multiplicity: expected an integer"):
         learning_coefficient(good, loss_at_point=0.0, temperature=1.0, multiplicity=0)
     with pytest.raises(ValueError, match="loss_scale: expected the loss"):
         learning_coefficient(good, loss_at_point=0.0, temperature=1.0, multiplicity=2)

@@ -75,7 +75,7 @@ RIGHT = {
     "tail_exponents": {"samples": LONG, "counts": np.array([10, 30])},
     "tail_report": {
         "samples": LONG, "key": jax.random.key(2), "center": 0.0, "gaussian_samples": LONG[None] + 0.1, "level": 0.9,
-        "num_simulations": 99,
+        "num_simulations": 100,
     },
     "wasserstein_distance": LAW,
     "wasserstein_distance_two_samples": SAMPLES,
