@@ -126,7 +126,8 @@ def tail_report(
     the known centre, 0 for gradient noise; None subtracts the median. gaussian_samples: (num_sets, num_samples),
     Gaussian samples of the same covariance (the same observable gives them), for the published estimator's null; None
     takes independent ones. key: draws the num_simulations sets of the fitted law that give the p-values, which are
-    multiples of 1/(num_simulations + 1) (100 simulations or more, so that one below 1 % is among them), and the Gaussian ones.
+    multiples of 1/(num_simulations + 1) (100 simulations or more, so that one below 1 % is among them), and the
+    Gaussian ones.
 
     The interval inverts the test |estimate - a| <= z s(a)/sqrt(num_samples), s(a)^2 the exact asymptotic variance of
     the estimate under index a: near 2 one rare jump decides, and an error taken from the samples is too small (83 %
