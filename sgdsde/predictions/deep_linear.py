@@ -23,8 +23,16 @@ from jax import Array
 from jax.typing import ArrayLike
 from scipy.special import hyp2f1
 
-from sgdsde.arguments import real
-from sgdsde.predictions.requirements import array, count, number, on_host, require, require_broadcast, require_positive
+from sgdsde.predictions.requirements import (
+    array,
+    count,
+    number,
+    on_host,
+    real,
+    require,
+    require_broadcast,
+    require_positive,
+)
 
 __all__ = [
     "balance_changes",

@@ -19,6 +19,7 @@ __all__ = [
     "number",
     "on_host",
     "one_on_host",
+    "real",
     "require",
     "require_broadcast",
     "require_function",
