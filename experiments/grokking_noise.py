@@ -1,4 +1,4 @@
-"""The shape of SGD's noise, not its size, moves the grokking time of a quadratic network on modular addition.
+"""SGD's noise shortens grokking in proportion to rate/batch; isotropic noise of the same trace does not.
 
 A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights
@@ -11,35 +11,29 @@ under six dynamics of equal rate:
     fine anisotropic    the same SDE at several microsteps a step: continuous time
     Levy                elliptical stable noise sqrt(A) N(0, C(x)) of tail index below 2
 
-The grokking time is the first at which 99 % of the test pairs are right, in units of the time t = sum of rates; a seed
-that never gets there is censored at the end and counted, never dropped. Seeds are paired: log(time / SGD's time) of the
-same start is averaged over seeds. Cells: rates x batch sizes with weight decay, and one without, where nothing groks.
-Along the way: sharpness (largest Hessian eigenvalue of the train loss), tr C, and the tail index of the minibatch
-noise beside the same estimate on Gaussian noise of the same covariance (its null).
+The grokking time is the first at which 99 % of the test pairs are right, in units of the time t = sum of rates. Seeds
+are paired: log(time / gradient descent's time) is taken start by start, and so is its slope in the dose rate/batch, by
+least squares through the origin: cells share their starts, and only starts are independent. (Gradient descent does not
+know the batch size; its times at the two rates differ by less than 1 %.) Along the way: sharpness (largest Hessian
+eigenvalue of the train loss), tr C, and the tail index of the minibatch noise beside the same estimate on Gaussian
+noise of the same covariance (its null).
 
-The answer for this network (p = 23, 128 neurons): at rate/batch = 2 SGD generalises 1.57 +- 0.04 times sooner than
-gradient descent and 1.51 +- 0.04 times sooner than Langevin dynamics whose noise is as large and isotropic, so that it
-is the shape of the noise that moves the grokking time, not its size. Grokking times over SGD's, geometric means over
-seeds that both reach 99 %, +- one standard error:
+The mixing variable A of stable noise has no mean, but what N steps realise is known: their sum has the law of
+N^(1/q) A, q half the tail index, so that the covariance realised in N steps has the median N^(1/q - 1) med(A) times C.
+This is compared with the equivalent dose, the slope of the Levy SDE over that of SGD.
 
-    rate/batch                  1/4             1/2             1               2
-    no noise                    1.06 +- 0.01    1.14 +- 0.02    1.23 +- 0.02    1.57 +- 0.04
-    isotropic, same trace       1.06 +- 0.02    1.13 +- 0.02    1.20 +- 0.03    1.51 +- 0.04
-    anisotropic, fine           1.00 +- 0.01    1.02 +- 0.01    0.98 +- 0.02    0.98 +- 0.05 (3 of 16 seeds)
-    Levy, index 1.8             0.92 +- 0.01    0.88 +- 0.02    0.83 +- 0.03 (4 of 16)   none
-
-Covariance alone is enough: the anisotropic SDE takes SGD's time. Noise comes with a flatter memorising network, by
-which grokking times are ordered (rank correlation 0.77), not with heavy tails: SGD's tail index is 0.03 below its
-Gaussian null at batches of 4 and 0.004 below it at 16. Stable noise of the same shape is sooner still where it
-survives. At rate/batch = 2 most seeds of the Gaussian SDEs diverge, and all of the Levy SDE's, where none of SGD's
-does: example gradients are bounded in number, kicks are not. Without weight decay nothing generalises, with any noise.
-
-What it does not say: one architecture, one split of the pairs into train and test, one weight decay.
+What it does not say: there are 16 starts of one architecture, one split of the pairs into train and test, and one
+weight decay; each cell holds the same 16. No time of the matched SDEs is judged in a cell where one of their chains
+diverged. In this run the two Gaussian ones lost 4 of 32 at rate/batch 1 and 27 of 32 at rate/batch 2, the Levy one 13
+and 16 of 16: there the SDE with SGD's covariance is no substitute for SGD, which lost none. The slopes rest on
+rate/batch up to 1; at 2 SGD is only compared with the line. The equivalent dose of stable noise has an error of some
+10 %: no effect of heavy tails beyond the size of the noise is seen, and none below half of that dose could be. A
+flatter network generalises sooner among the starts of one cell on average, not in every cell, which says nothing of
+cause.
 
 Source: the network is that of Gromov 2023 (arXiv 2301.02679); the comparison is this file's.
 
-Command: `sgdsde reproduce grokking_noise`, about 20 minutes on two cores. One should see: at rate/batch 2, over SGD's
-time, 1.57 without noise, 1.51 with isotropic noise as large, 0.98 with SGD's covariance.
+Command: `sgdsde reproduce grokking_noise`.
 """
 
 import functools
@@ -52,7 +46,7 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from sgdsde import Check, euler_maruyama, gradient_variance, match, modular_addition, noise, sgd, simulate, style
-from sgdsde.measurements import first_crossing, fraction
+from sgdsde.measurements import first_crossing, fraction, ratio_of_means
 from sgdsde.measurements import mean as over_seeds
 from sgdsde.observables import (
     accuracy,
@@ -62,6 +56,11 @@ from sgdsde.observables import (
     observer,
     sharpness,
 )
+
+SEE = """The log of SGD's grokking time over gradient descent's falls in proportion to rate/batch (slope {dose slope,
+SGD}), that of isotropic noise of the same trace less steeply (slopes apart by {dose slope, isotropic less SGD}). Stable
+noise acts like Gaussian noise of {dose of stable noise, realised | predicted} times the covariance, which is what it
+realises, within {dose of stable noise, realised | within}."""
 
 KINDS = ("gradient descent", "SGD", "isotropic", "anisotropic", "fine anisotropic", "Levy")
 
@@ -232,64 +231,121 @@ def run(config, key):
     }
 
 
-def paired(arrays, first, second):
-    """log(time of `first` / time of `second`) over seeds, of equal starts that both reach 99 %: for each cell the mean,
-    its standard error and the number of pairs, (rates, batch sizes) each."""
-    times = arrays["test_time"]
-    ratio = np.log(times[:, :, KINDS.index(first)] / times[:, :, KINDS.index(second)])
-    count = np.isfinite(ratio).sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(ratio, axis=-1) / count
-        spread = np.nansum((ratio - mean[..., None]) ** 2, axis=-1) / (count - 1)
-        return mean, np.sqrt(spread / count), count
+def doses(config):
+    """rate/batch of every cell, (rates, batch sizes)."""
+    return np.array(rates(config)[0])[:, None] / np.array(config.batch_sizes)
+
+
+def log_ratio(arrays, kind, other="gradient descent"):
+    """log(time of `kind` / time of `other`), (rates, batch sizes, starts); NaN unless both reach 99 %."""
+    times = np.asarray(arrays["test_time"], float)
+    return np.log(times[:, :, KINDS.index(kind)] / times[:, :, KINDS.index(other)])
+
+
+def dose_slope(config, arrays, kind, most):
+    """Slope (seeds,) of `log_ratio` in rate/batch, by least squares through the origin over cells of at most this
+    dose; NaN for a seed that is lost in one of them."""
+    dose = doses(config)
+    used = dose <= most
+    return dose[used] @ log_ratio(arrays, kind)[used] / np.sum(dose[used] ** 2)
+
+
+def realised(config, arrays, most):
+    """Median of the covariance that the stable noise realises until a median seed groks, over C: N^(1/q - 1) med(A),
+    averaged over cells as `dose_slope` weights them."""
+    index, dose = config.tail_index / 2, doses(config)
+    used = dose <= most
+    median = stats.levy_stable.ppf(0.5, index, 1, scale=np.cos(np.pi * index / 2) ** (1 / index))
+    times = np.median(np.asarray(arrays["test_time"], float)[:, :, KINDS.index("Levy")], axis=-1)
+    num_steps = times / np.array(rates(config)[0])[:, None]
+    return np.average((num_steps ** (1 / index - 1) * median)[used], weights=dose[used] ** 2)
+
+
+def is_lost(arrays, kind):
+    """Whether each chain diverged, (rates, batch sizes, seeds)."""
+    return np.asarray(arrays["diverged_at"])[:, :, KINDS.index(kind)] >= 0
+
+
+def rank_correlations(config, arrays):
+    """Of sharpness early in training and grokking time over the starts of one cell: (dose, kind, function of the starts
+    used) for each cell and kind of which no chain is lost; gradient descent once, its cells are one."""
+    sharp = np.asarray(arrays["sharpness"], float)[:, :, :, min(2, config.num_stretches - 1)]
+    times = np.asarray(arrays["test_time"], float)
+    for row, kind in enumerate(KINDS):
+        for i, j in np.ndindex(*times.shape[:2]):
+            x, y = sharp[i, j, row], times[i, j, row]
+            if np.isfinite(x).all() and np.isfinite(y).all() and (row or (i, j) == (0, 0)):
+                yield doses(config)[i, j], kind, functools.partial(rank_correlation, x, y)
+
+
+def rank_correlation(x, y, starts):
+    return np.corrcoef(stats.rankdata(x[starts]), stats.rankdata(y[starts]))[0, 1]
+
+
+def jackknife(statistic, num_starts):
+    """(statistic of all starts, standard error by leaving out one start at a time)."""
+    starts = np.arange(num_starts)
+    left_out = np.array([statistic(np.delete(starts, start)) for start in starts])
+    return statistic(starts), np.sqrt((num_starts - 1) * np.mean((left_out - left_out.mean()) ** 2))
+
+
+COMPLETE = 0.5
+"""rate/batch up to which no chain of any dynamics diverges"""
+LINE = 1.0
+"""rate/batch up to which the slopes of gradient descent, SGD and isotropic noise are taken"""
 
 
 def checks(config, arrays):
-    sgd_row = KINDS.index("SGD")
     rows = []
 
     def add(name, found, predicted, tolerance, expect, source):
         rows.append(Check(name, found[0], predicted, found[1], tolerance, expect, source))
 
-    for i, rate in enumerate(rates(config)[0]):
-        for j, size in enumerate(config.batch_sizes):
-            cell = f"rate {rate:g}, batch {size}"
-            delay = np.log(arrays["test_time"][i, j, sgd_row] / arrays["train_time"][i, j, sgd_row])
-            add(
-                f"log delay of SGD, {cell}",
-                over_seeds(delay),
-                np.log(2),
-                0.0,
-                "above",
-                "grokking: a delay of 2 or more",
-            )
-            if rate / size <= 1:
-                mean, error, _ = paired(arrays, "fine anisotropic", "SGD")
-                found = mean[i, j], error[i, j]
-                add(f"log time, fine anisotropic SDE over SGD, {cell}", found, 0.0, 0.2, "agree", "the matched SDE")
-    grokked = np.isfinite(arrays["undecayed_test_time"][sgd_row])
-    add(
-        "seeds of SGD that generalise without weight decay",
-        fraction(grokked),
-        0.5,
-        0.0,
-        "below",
-        "weight decay is needed",
-    )
-    i, j = config.num_rates - 1, int(np.argmin(config.batch_sizes))
-    cell = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
-    for kind in ("gradient descent", "isotropic"):
-        mean, error, _ = paired(arrays, kind, "SGD")
-        source = "no noise" if kind == "gradient descent" else "the same trace at every point, another shape"
-        add(f"log time, {kind} over SGD, {cell}", (mean[i, j], error[i, j]), 0.0, 0.0, "above", source)
-    lost = arrays["diverged_at"][i, j] >= 0
-    add(f"seeds of SGD that diverge, {cell}", fraction(lost[sgd_row]), 0.5, 0.0, "below", "bounded example gradients")
-    (one_step, one_error), (own, own_error) = fraction(lost[KINDS.index("anisotropic")]), fraction(lost[sgd_row])
-    add(f"seeds of the one-step anisotropic SDE that diverge, less SGD's, {cell}",
-        (one_step - own, np.hypot(one_error, own_error)), 0.0, 0.0, "above", "Gaussian tails")  # fmt: skip
-    index = arrays["index"][i, j, sgd_row] - arrays["null"][i, j, sgd_row]
-    add(f"tail index of SGD's noise less its Gaussian null, {cell}", over_seeds(index.mean(axis=0)), 0.0, 0.0, "below",
+    slope = functools.partial(dose_slope, config, arrays)
+    sgd_slope, isotropic_slope, levy_slope = slope("SGD", LINE), slope("isotropic", LINE), slope("Levy", COMPLETE)
+    add("dose slope, SGD", over_seeds(sgd_slope), 0.0, 0.0, "below", "no noise")
+    add("dose slope, isotropic less SGD", over_seeds(isotropic_slope - sgd_slope), 0.0, 0.0, "above",
+        "the same trace at every point, another shape")  # fmt: skip
+    add("dose slope, isotropic, all cells", over_seeds(slope("isotropic", np.inf)), 0.0, 0.12, "agree", "no noise")
+    largest = np.unravel_index(np.argmax(doses(config)), doses(config).shape)
+    beyond = log_ratio(arrays, "SGD")[largest] / doses(config)[largest]
+    add(f"log time of SGD at the largest rate/batch, over the line of those up to {LINE:g}",
+        ratio_of_means(beyond, sgd_slope), 1.0, 0.45, "agree", "in proportion to rate/batch")  # fmt: skip
+    dose = ratio_of_means(levy_slope, sgd_slope)
+    add("dose of stable noise, realised", dose, realised(config, arrays, COMPLETE), 0.6,
+        "agree", "N^(1/q - 1) times the median of A: sums of one-sided stable variates")  # fmt: skip
+    add("dose of stable noise, over Gaussian noise as wide", dose, 1.0, 0.0, "above", "tail index 2")
+    for (i, j), each in np.ndenumerate(doses(config)):
+        cell = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
+        delay = np.log(arrays["test_time"][i, j, KINDS.index("SGD")] / arrays["train_time"][i, j, KINDS.index("SGD")])
+        add(f"log delay of SGD, {cell}", over_seeds(delay), np.log(2), 0.0, "above", "grokking: a delay of 2 or more")
+        if each <= COMPLETE:
+            ratio = log_ratio(arrays, "fine anisotropic", "SGD")[i, j]
+            add(f"log time, fine anisotropic SDE over SGD, {cell}", over_seeds(ratio), 0.0, 0.1, "agree",
+                "the matched SDE")  # fmt: skip
+    lost = {kind: is_lost(arrays, kind) for kind in KINDS}
+    num_lost = sum(lost[kind][doses(config) <= COMPLETE].sum() for kind in KINDS)
+    add(f"chains of any dynamics that diverge, rate/batch up to {COMPLETE:g}", (num_lost, 0.0), 0.0, 0.0, "agree",
+        "a count")  # fmt: skip
+    num_lost = sum(lost[kind].sum() for kind in ("gradient descent", "SGD", "isotropic"))
+    add("chains of gradient descent, SGD and isotropic noise that diverge, all cells", (num_lost, 0.0), 0.0, 0.0,
+        "agree", "example gradients are bounded in number")  # fmt: skip
+    gaussian = (lost["anisotropic"] + 1.0 * lost["fine anisotropic"]) / 2
+    add("fraction of the Gaussian SDEs' chains that diverge, largest rate/batch less all others",
+        over_seeds(gaussian[largest] - np.mean(gaussian[doses(config) < doses(config).max()], axis=0)),
+        0.0, 0.0, "above", "Gaussian kicks are not bounded")  # fmt: skip
+    grokked = np.isfinite(arrays["undecayed_test_time"][KINDS.index("SGD")])
+    add("seeds of SGD that generalise without weight decay", fraction(grokked), 0.5, 0.0, "below",
+        "weight decay is needed")  # fmt: skip
+    i, j, row = 0, int(np.argmin(config.batch_sizes)), KINDS.index("SGD")
+    index = np.asarray(arrays["index"])[i, j, row] - np.asarray(arrays["null"])[i, j, row]
+    add(f"tail index of SGD's noise less its Gaussian null, rate {rates(config)[0][i]:g}, batch "
+        f"{config.batch_sizes[j]}", over_seeds(index.mean(axis=0)), 0.0, 0.0, "below",
         "batches of few examples are not Gaussian")  # fmt: skip
+    within = [each for _, _, each in rank_correlations(config, arrays)]
+    mean_within = lambda starts: np.mean([each(starts) for each in within]) if within else np.nan
+    add("rank correlation of sharpness and grokking time within a cell, mean of cells and dynamics",
+        jackknife(mean_within, config.num_chains), 0.0, 0.0, "above", "no relation")  # fmt: skip
     return rows
 
 
@@ -304,40 +360,46 @@ LOOKS = {
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 3, width=11.0, height=6.4)
-    i, j = config.num_rates - 1, int(np.argmin(config.batch_sizes))
+    figure, axes = style.figure(2, 3, width=11.0, height=6.6)
+    i, j = 0, int(np.argmin(config.batch_sizes))
     names = {kind: kind for kind in KINDS} | {
         "anisotropic": "anisotropic, 1 step",
         "fine anisotropic": f"anisotropic, {config.substeps} microsteps",
         "Levy": f"Levy, tail index {config.tail_index:g}",
     }
-    title = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
-    draw_accuracy(axes[0, 0], config, arrays, i, j, names)
-    axes[0, 0].set_title(f"test accuracy (train dashed), {title}")
+    cell = f"rate {rates(config)[0][i]:g}, batch {config.batch_sizes[j]}"
+    draw_accuracy(axes[0, 0], arrays, i, j)
+    axes[0, 0].set_title(f"(a) test accuracy (train dashed), {cell}")
     draw_ratios(axes[0, 1], config, arrays)
     draw_ends(axes[0, 2], config, arrays)
     draw_parts(axes[1, 0], arrays, i, j, "sharpness")
     axes[1, 0].set(
-        xlabel="time: sum of learning rates", ylabel="largest Hessian eigenvalue", title=f"sharpness, {title}"
+        xlabel="time: sum of learning rates", ylabel="largest Hessian eigenvalue", title=f"(d) sharpness, {cell}"
     )
     draw_parts(axes[1, 1], arrays, i, j, "index")
-    null = arrays["null"][i, j, KINDS.index("SGD")]
+    null = np.asarray(arrays["null"])[i, j, KINDS.index("SGD")]
     middle, width = null.mean(axis=1), 2 * null.std(axis=1) / null.shape[1] ** 0.5
     axes[1, 1].fill_between(arrays["time_of_part"], middle - width, middle + width, color="0.75", label="Gaussian null")
-    axes[1, 1].set(xlabel="time: sum of learning rates", ylabel="tail index of the noise", title=f"tail index, {title}")
+    axes[1, 1].set(
+        xlabel="time: sum of learning rates", ylabel="tail index of the noise", title=f"(e) tail index, {cell}"
+    )
     axes[1, 1].legend(loc="lower right")
-    draw_seeds(axes[1, 2], config, arrays)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    for panel in axes[1, :2]:
+        panel.locator_params(axis="x", nbins=5)
+    draw_correlations(axes[1, 2], config, arrays)
+    lines = [axes[0, 0].plot([], [], **LOOKS[kind], label=names[kind])[0] for kind in KINDS]
+    figure.legend(handles=lines, loc="outside upper center", ncols=6)
     return figure
 
 
-def draw_accuracy(axes, config, arrays, i, j, names):
+def draw_accuracy(axes, arrays, i, j):
+    """Of the dynamics that lose no chain here."""
     for row, kind in enumerate(KINDS):
         look = LOOKS[kind] | {"marker": ""}
-        low, middle, high = np.moveaxis(arrays["test_accuracy"][i, j, row], -1, 0)
-        if not np.isfinite(middle[-1]):
-            middle = np.where(np.isfinite(middle), middle, np.nan)
-        axes.plot(arrays["time"], middle, **look, label=names[kind])
+        low, middle, high = np.moveaxis(np.asarray(arrays["test_accuracy"])[i, j, row], -1, 0)
+        if is_lost(arrays, kind)[i, j].any():
+            continue
+        axes.plot(arrays["time"], middle, **look)
         axes.fill_between(arrays["time"], low, high, color=look["color"], alpha=0.15, linewidth=0)
         axes.plot(
             arrays["time"], arrays["train_accuracy"][i, j, row, :, 1], color=look["color"], linestyle="--", lw=0.8
@@ -346,22 +408,43 @@ def draw_accuracy(axes, config, arrays, i, j, names):
 
 
 def draw_ratios(axes, config, arrays):
-    """Grokking time over SGD's against rate / batch size, with two standard errors."""
-    rate, sizes = np.meshgrid(rates(config)[0], config.batch_sizes, indexing="ij")
-    order = np.argsort((rate / sizes).ravel(), kind="stable")
-    for shift, kind in zip((-2, -1, 0, 1, 2), [kind for kind in KINDS if kind != "SGD"], strict=True):
-        mean, error, count = (each.ravel()[order] for each in paired(arrays, kind, "SGD"))
-        shown = count > 1
-        where = (rate / sizes).ravel()[order][shown] * 1.03**shift
-        axes.errorbar(where, np.exp(mean[shown]), np.exp(mean[shown]) * 2 * error[shown], **LOOKS[kind], capsize=2)
-    axes.axhline(1, **LOOKS["SGD"] | {"marker": ""})
-    axes.set_xscale("log", base=2)
-    axes.set_xlim((rate / sizes).min() / 1.4, (rate / sizes).max() * 1.4)
-    axes.set(
-        xlabel="learning rate / batch size",
-        ylabel="time to 99 % over SGD's",
-        title="paired by start, 2 standard errors",
-    )
+    """Grokking time over gradient descent's against rate/batch, with two standard errors, and SGD's line; n/16 beside a
+    point that has lost starts, and no point of fewer than 8."""
+    dose = doses(config).ravel()
+    order = np.argsort(dose, kind="stable")
+    for shift, kind in zip((0, 0, -0.03, 0.03, 0), KINDS[1:], strict=True):
+        ratios = log_ratio(arrays, kind).reshape(dose.size, -1)[order]
+        count = np.isfinite(ratios).sum(axis=1)
+        shown = count >= 8
+        if not shown.any():
+            continue
+        ratios, count, where = ratios[shown], count[shown], dose[order][shown] + shift
+        middle = np.exp(np.nanmean(ratios, axis=1))
+        bars = 2 * middle * np.nanstd(ratios, axis=1, ddof=1) / count**0.5
+        axes.errorbar(where, middle, bars, **LOOKS[kind], capsize=2)
+        for place in np.flatnonzero(count < config.num_chains):
+            axes.annotate(
+                f"{count[place]}/{config.num_chains}", (where[place], middle[place]), textcoords="offset points",
+                xytext=(6 * np.sign(shift), -12), ha="left" if shift > 0 else "right", fontsize=7,
+            )  # fmt: skip
+    line = np.linspace(0, 1.05 * dose.max(), 50)
+    slope = np.mean(dose_slope(config, arrays, "SGD", LINE))
+    look = {"color": style.COLOURS["theory"], "linewidth": 0.8, "linestyle": "-"}
+    axes.plot(line, np.exp(slope * line), **look, label=f"SGD's line, from rate/batch up to {LINE:g}")
+    times = realised(config, arrays, COMPLETE)
+    stable = line[line <= 1.2 * LINE]
+    axes.plot(stable, np.exp(times * slope * stable), **look | {"linestyle": "--"},
+              label=f"its dose times {times:.1f}, realised by stable noise")  # fmt: skip
+    sdes = ("anisotropic", "fine anisotropic")
+    lost = sum(is_lost(arrays, kind).reshape(dose.size, -1)[order][-1].sum() for kind in sdes)
+    words = f"at rate/batch {dose.max():g}, {lost} of {2 * config.num_chains} chains\nof the anisotropic SDEs diverge"
+    axes.text(0.98, 0.58, words, transform=axes.transAxes, ha="right", fontsize=7)
+    axes.set(xlabel="learning rate / batch size", ylabel="time to 99 % over gradient descent's", yscale="log",
+             xlim=(0, 1.08 * dose.max()), ylim=(0.5, 1.25),
+             title="(b) paired by start, bars: 2 standard errors")  # fmt: skip
+    axes.set_yticks([0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1], ["0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1"])
+    axes.minorticks_off()
+    axes.legend(loc="lower left", fontsize=7)
 
 
 def draw_ends(axes, config, arrays):
@@ -370,38 +453,41 @@ def draw_ends(axes, config, arrays):
              for i, rate in enumerate(rates(config)[0]) for j, size in enumerate(config.batch_sizes)]  # fmt: skip
     last = f"{rates(config)[0][-1]:g}, {max(config.batch_sizes)}\nno decay"
     cells.append((last, arrays["undecayed_test_time"], arrays["undecayed_diverged_at"]))
-    width = 0.8 / len(KINDS)
+    width, edge = 0.8 / len(KINDS), {"edgecolor": "0.6", "linewidth": 0.5}
     for row, kind in enumerate(KINDS):
         where = np.arange(len(cells)) + (row - 2.5) * width
         lost = np.array([np.mean(diverged[row] >= 0) for _, _, diverged in cells])
         reached = np.array([np.mean(np.isfinite(times[row])) for _, times, _ in cells])
         axes.bar(where, reached, width, color=LOOKS[kind]["color"])
-        axes.bar(where, 1 - reached - lost, width, bottom=reached, color="white", edgecolor="0.6", linewidth=0.5)
-        axes.bar(where, lost, width, bottom=1 - lost, color="white", edgecolor="0.6", hatch="xxxx", linewidth=0.5)
+        axes.bar(where, 1 - reached - lost, width, bottom=reached, color="white", **edge)
+        axes.bar(where, lost, width, bottom=1 - lost, color="white", hatch="xxxx", **edge)
+    for name, look in (("reaches 99 %", {"color": "0.5"}), ("not by the end", {"color": "white", **edge}),
+                       ("diverges", {"color": "white", "hatch": "xxxx", **edge})):  # fmt: skip
+        axes.bar([0], [0], label=name, **look)
     axes.set_xticks(range(len(cells)), [name for name, _, _ in cells])
-    axes.set(xlabel="rate, batch size", ylabel="fraction of seeds", ylim=(0, 1.02),
-             title="full: groks; empty: censored; hatched: diverges")  # fmt: skip
+    axes.set(xlabel="rate, batch size", ylabel=f"fraction of {config.num_chains} seeds", ylim=(0, 1.22),
+             title="(c) how the seeds end")  # fmt: skip
+    axes.legend(loc="upper center", ncols=3, fontsize=7, columnspacing=1)
 
 
 def draw_parts(axes, arrays, i, j, name):
     for row, kind in enumerate(KINDS):
-        values = arrays[name][i, j, row]
+        values = np.asarray(arrays[name])[i, j, row]
         if np.isfinite(values).all():
             error = 2 * values.std(axis=1, ddof=1) / values.shape[1] ** 0.5
             axes.errorbar(arrays["time_of_part"], values.mean(axis=1), error, **LOOKS[kind], capsize=2)
 
 
-def draw_seeds(axes, config, arrays):
-    """Every seed of every cell: is a flatter memorising network one that generalises sooner?"""
-    part = min(2, config.num_stretches - 1)
-    sharp, times = arrays["sharpness"][:, :, :, part], arrays["test_time"]
-    for row, kind in enumerate(KINDS):
-        look = {"marker": LOOKS[kind]["marker"], "color": LOOKS[kind]["color"], "ms": 3}
-        axes.plot(sharp[:, :, row].ravel(), times[:, :, row].ravel(), linestyle="", **look)
-    both = np.isfinite(sharp) & np.isfinite(times)
-    title = f"{both.sum()} seeds of all cells"
-    if both.sum() > 9:
-        ranks = stats.rankdata(sharp[both]), stats.rankdata(times[both])
-        title += f", rank correlation {np.corrcoef(*ranks)[0, 1]:.2f}"
-    axes.locator_params(axis="x", nbins=5)
-    axes.set(xlabel=f"sharpness at time {arrays['time_of_part'][part]:,.0f}", ylabel="time to 99 %", title=title)
+def draw_correlations(axes, config, arrays):
+    """Is a flatter memorising network one that generalises sooner, among the starts of one cell?"""
+    starts = np.arange(config.num_chains)
+    for dose, kind, correlation in rank_correlations(config, arrays):
+        look = {"marker": LOOKS[kind]["marker"], "color": LOOKS[kind]["color"]}
+        axes.plot(dose * 1.04 ** (KINDS.index(kind) - 2.5), correlation(starts), linestyle="", **look)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(np.unique(doses(config)), [f"{dose:g}" for dose in np.unique(doses(config))])
+    axes.minorticks_off()
+    time = float(arrays["time_of_part"][min(2, config.num_stretches - 1)])
+    title = f"(f) sharpness at time {time:,.0f} and time to 99 %,\n{config.num_chains} starts of a cell"
+    axes.set(xlabel="learning rate / batch size", ylabel="rank correlation", ylim=(-0.5, 1), title=title)

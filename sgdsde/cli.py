@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sgdsde.commands.completion import complete, print_script
-from sgdsde.commands.computing import reproduce, run
+from sgdsde.commands.computing import confirm, reproduce, run
 from sgdsde.commands.looking import gallery, judge, list_experiments, plot
 from sgdsde.commands.parsing import BROKEN, INTERRUPTED, MISTAKE, PASSED, complain, unwritten
 from sgdsde.commands.searching import search
@@ -34,7 +34,8 @@ usage: sgdsde COMMAND ...
   list                           the experiments and what each one shows
   plot DIR | NAME                draw a figure again from its saved arrays
   judge DIR | NAME               ask the checks of saved arrays again, and draw; for checks that have changed
-  gallery                        write results/README.md from the verdicts
+  gallery                        write results/README.md, and the results in README.md, from the verdicts
+  confirm NAME ... | --all       does today's code still make a committed result? asked of its smoke run
   completion bash | zsh | fish   print what makes TAB complete commands, experiments and fields
 
 `sgdsde COMMAND --help` shows the flags of a command, `sgdsde run FILE --help` those of an experiment.
@@ -101,6 +102,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_experiments,
     "plot": plot,
     "judge": judge,
+    "confirm": confirm,
     "gallery": gallery,
     "completion": print_script,
     "complete": complete,

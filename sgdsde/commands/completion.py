@@ -93,6 +93,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "list": looking.list_parser,
     "plot": looking.plot_parser,
     "judge": looking.judge_parser,
+    "confirm": computing.confirm_parser,
     "gallery": looking.gallery_parser,
     "completion": completion_parser,
 }

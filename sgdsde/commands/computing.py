@@ -77,9 +77,40 @@ def reproduce(arguments: list[str]) -> int:
         if not given.smoke and folder != published:
             from sgdsde.experiment.runner import publish_result
 
-            publish_result(folder, published)
+            publish_result(folder, published, experiment, _stacked(experiment))
             folder = published
         status = max(status, show_result(folder))
+    return status
+
+
+def confirm_parser() -> argparse.ArgumentParser:
+    text = "Compute the smoke run of committed results anew: does today's code still make them?"
+    parser = new_parser("confirm", text)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="results, by the names of their experiments")
+    parser.add_argument("--all", action="store_true", help="every result whose code has changed")
+    add_experiments_flag(parser)
+    return parser
+
+
+def confirm(arguments: list[str]) -> int:
+    given = parsed(confirm_parser(), arguments)
+    if bool(given.names) == given.all:
+        raise ExperimentError("Name results, or say --all; `sgdsde gallery --check` names the stale ones.")
+    from sgdsde.experiment import freshness, runner
+    from sgdsde.experiment.device import choose_device
+
+    choose_device(float64=False, device=None)
+    names = folders.experiment_files(folders.experiments_folder(given.experiments)) if given.all else given.names
+    status = PASSED
+    for file in [folders.experiment_file(name, given.experiments) for name in names]:
+        folder = folders.home(file, given.experiments) / "results" / file.stem
+        if given.all and not (folder.is_dir() and freshness.has_changed(folder, file, "run")):
+            continue
+        experiment = loaded(str(file), given.experiments)
+        differences = runner.confirm(experiment, folder, _stacked(experiment))
+        said = f"another result: {'; '.join(differences)}. Next: sgdsde reproduce {file.stem}"
+        print(f"{file.stem}: today's code makes {said if differences else 'the same arrays at smoke size'}")
+        status = max(status, FAILED if differences else PASSED)
     return status
 
 

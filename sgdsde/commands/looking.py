@@ -93,7 +93,7 @@ def _experiment_of(folder: Path, experiments: str | None) -> Any:
 
 def gallery_parser() -> argparse.ArgumentParser:
     parser = new_parser("gallery", "Write results/README.md from the verdicts under results/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page or result is stale")
     add_experiments_flag(parser)
     return parser
 
@@ -105,9 +105,12 @@ def gallery(arguments: list[str]) -> int:
     from sgdsde.experiment import gallery
 
     if given.check:
-        stale = gallery.is_stale(experiments, results_folder)
-        print(f"{shown(results_folder / 'README.md')} is {'stale: run `sgdsde gallery`' if stale else 'up to date'}")
-        return FAILED if stale else PASSED
+        stale = gallery.stale_pages(experiments, results_folder)
+        for page in stale or [results_folder / "README.md"]:
+            print(f"{shown(page)} is {'stale: run `sgdsde gallery`' if stale else 'up to date'}")
+        old = gallery.stale_results(experiments, results_folder)
+        print("\n".join(old) or "every result is what today's code makes")
+        return FAILED if stale or old else PASSED
     print(f"gallery: {shown(gallery.write_gallery(experiments, results_folder))}")
     return PASSED
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from sgdsde.experiment import results
+from sgdsde.experiment.check import Check, check_of
 from sgdsde.experiment.folders import shown
 
-COLUMNS = ("check", "measured", "predicted", "tolerance", "expect", "verdict")
+COLUMNS = ("check", "measured", "predicted", "z", "tolerance", "expect", "verdict")
 COLOURS = {"pass": "green", "fail": "bold red", "underpowered": "bold yellow"}
 
 
@@ -31,26 +32,38 @@ def print_result(folder: Path) -> None:
         title=f"{name}{' (smoke size: not judged)' if verdict['smoke'] else ''}", box=box.SIMPLE_HEAVY, pad_edge=False
     )
     for column in COLUMNS:
-        is_number = column in ("measured", "predicted", "tolerance")
+        is_number = column in ("measured", "predicted", "z", "tolerance")
         table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "check", overflow="fold")
     for check in verdict["checks"]:
         row = row_of(check)
-        table.add_row(*map(Text, row[:-1]), Text(row[-1], style=COLOURS.get(row[-1], "")))
+        table.add_row(*map(Text, row[:-1]), Text(row[-1], style=COLOURS.get(row[-1].split(";")[0], "")))
     screen.print(table)
     line = f"figure: {shown(folder / 'figure.pdf')}"
     screen.print(Text(f"{summary(verdict)}; {wall_time(provenance)}, {provenance['peak_memory_mib']:.0f} MiB"))
     print(line)  # never wrapped: a path is there to be copied
 
 
-def row_of(check: dict[str, Any]) -> tuple[str, ...]:
+def row_of(row: dict[str, Any]) -> tuple[str, ...]:
     """A check of `verdict.json` as the texts of one row, under `COLUMNS`."""
-    measured, error = float(check["measured"]), float(check["standard_error"])
-    text = f"{measured:.4g}" + (f" ± {error:.2g}" if error else "")
-    tolerance = "-"
-    if check["expect"] == "agree":
-        tolerance = f"{100 * check['tolerance']:.3g} %" if float(check["predicted"]) else f"{check['tolerance']:.3g}"
-    predicted = f"{float(check['predicted']):.4g}"
-    return check["name"], text, predicted, tolerance, check["expect"], check["verdict"] or "not judged"
+    check = check_of(row)
+    measured = f"{check.measured:.4g}" + (f" ± {check.standard_error:.2g}" if check.standard_error else "")
+    z = "-" if check.z is None else f"{check.z:.1f}" if check.z < 100 else f"{check.z:.0f}"
+    tolerance = within(check) if check.expect == "agree" else "-"
+    verdict = row["verdict"] or "not judged"
+    if verdict == "pass" and check.expect == "agree" and check.is_resolved:
+        verdict = f"pass; differs by {deviation(check)}"
+    return check.name, measured, f"{check.predicted:.4g}", z, tolerance, check.expect, verdict
+
+
+def within(check: Check) -> str:
+    """The tolerance of an agreement in words: relative to the prediction, absolute where that is 0."""
+    return f"{100 * check.tolerance:.3g} %" if check.predicted else f"{check.tolerance:.3g}"
+
+
+def deviation(check: Check) -> str:
+    """|measured - predicted| in the unit of `within`."""
+    gap = abs(check.measured - check.predicted)
+    return f"{100 * gap / abs(check.predicted):.2g} %" if check.predicted else f"{gap:.2g}"
 
 
 def summary(verdict: dict[str, Any]) -> str:

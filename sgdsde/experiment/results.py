@@ -23,7 +23,7 @@ SMALLEST_FREE = 100_000
 """bytes free on a disk below which a failed write is put down to that"""
 SUMMARY_COLUMNS = (
     "kind", "name", "value", "minimum", "maximum", "num_values", "num_nonfinite",
-    "standard_error", "predicted", "tolerance", "expect", "verdict", "source",
+    "standard_error", "predicted", "z", "tolerance", "expect", "verdict", "source",
 )  # fmt: skip
 
 

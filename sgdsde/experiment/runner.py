@@ -15,7 +15,7 @@ import numpy as np
 
 from sgdsde import style
 from sgdsde.checkpointing import checkpoints
-from sgdsde.experiment import provenance, results
+from sgdsde.experiment import freshness, provenance, results
 from sgdsde.experiment.check import Check, judge
 from sgdsde.experiment.config import (
     Experiment,
@@ -369,13 +369,17 @@ def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, 
                 **provenance.commit(experiment.file.parent),
                 "source": source,
             }
+            record["code"] = result.provenance.get("code", {}) | {
+                "checks": freshness.digests(experiment.file)["checks"]
+            }
         style.save(_drawn(experiment, config, result.arrays), work)
         results.write_provenance(work, result.provenance | record, seal=True)
         publish(work, folder)
 
 
-def publish_result(folder: Path, target: Path) -> None:
-    """Copy a complete result folder to its place under results/, replacing the one there.
+def publish_result(folder: Path, target: Path, experiment: Experiment | None = None, swept: Any = None) -> None:
+    """Copy a complete result folder to its place under results/, replacing the one there. With `experiment`, beside
+    what lets `freshness` tell later whether it still is what the code would make.
 
     Raises:
         ExperimentError: data.nc is too large to be committed, or `target` is something else than a result folder.
@@ -389,7 +393,42 @@ def publish_result(folder: Path, target: Path) -> None:
     if target.exists() and any(target.iterdir()) and not (target / "provenance.json").exists():
         raise ExperimentError(f"{shown(target)} exists and is no result folder; move it away.")
     with working_copy(folder, target) as work:
+        if experiment is not None:
+            results.write_json(work / freshness.SAMPLE, freshness.sample_of(sample_arrays(experiment, swept)))
+            record = results.read_json(work / "provenance.json") | {"code": freshness.digests(experiment.file)}
+            results.write_provenance(work, record, seal=True)
         publish(work, target)
+
+
+def sample_arrays(experiment: Experiment, swept: Any = None) -> dict[str, np.ndarray]:
+    """The arrays of an experiment at its own smoke size; nothing is written."""
+    config = experiment.smoke
+    if swept is not None:
+        return swept(experiment, config, True, None)[0]
+    return _on_host(_checked_run(experiment, config, True, lambda line: None)(jax.random.key(config.seed)))
+
+
+def confirm(experiment: Experiment, folder: Path, swept: Any = None) -> list[str]:
+    """Compute the smoke run of a committed result anew: where its arrays are the recorded ones, today's code of `run`
+    is recorded as the result's own. Returns what differs; empty where nothing does.
+
+    Raises:
+        ExperimentError: the folder is damaged, holds no sample, or is of another Config than the file's.
+    """
+    record = results.verified(folder)
+    if not (folder / freshness.SAMPLE).is_file():
+        raise ExperimentError(f"{shown(folder)} holds no {freshness.SAMPLE} to compare with: sgdsde reproduce it.")
+    if results.read_json(folder / "config.json") != config_as_dict(normalised(experiment.config_class())):
+        return ["the file's Config has other values than the result was computed with"]
+    now = freshness.sample_of(sample_arrays(experiment, swept))
+    differences = freshness.differences(results.read_json(folder / freshness.SAMPLE), now)
+    if not differences:
+        code = record.get("code", {}) | {"run": freshness.digests(experiment.file)["run"]}
+        record["confirmed"] = {"time": provenance.now(), **provenance.commit(experiment.file.parent)}
+        with working_copy(folder, folder) as work:
+            results.write_provenance(work, record | {"code": code}, seal=True)
+            publish(work, folder)
+    return differences
 
 
 def _explained(experiment: Experiment, error: BaseException, why: str | None) -> BaseException:

@@ -68,7 +68,7 @@ def test_a_result_folder_holds_everything(compute, project):
     assert verdict["passed"] is True
     assert verdict["smoke"] is False
     assert verdict["config"] == result.config
-    assert {"name", "measured", "predicted", "standard_error", "tolerance", "expect", "verdict", "source"} == set(
+    assert {"name", "measured", "predicted", "standard_error", "z", "tolerance", "expect", "verdict", "source"} == set(
         verdict["checks"][0]
     )
     assert (folder / "figure.pdf").read_bytes().startswith(b"%PDF")

@@ -3,7 +3,9 @@
 Nothing is simulated; `trouble` makes one part of the file misbehave.
 
 Source: the mean <x>, by
-definition. One should see: both means.
+definition. Command: `sgdsde run toy`.
+
+What it does not say: two scales <3, one seed.
 """
 
 import time
@@ -35,6 +37,7 @@ class Config:
 
 
 SMOKE = Config(num_draws=100)
+SEE = "the mean at scale 2 is {mean at scale 2} of {mean at scale 2 | predicted}, within {mean at scale 2 | within}"
 DIMENSIONS = {"means": ("scale",), "errors": ("scale",)}
 
 
