@@ -382,7 +382,7 @@ def plot(config, arrays):
     plot_laws(laws, config, arrays)
     critical, first = float(collapse_noise_strength(config.growth)), len(config.noise_strengths)
     factors, end = np.array(config.sweep), config.time_step * config.num_steps
-    fine = np.linspace(factors[0], factors[-1], 25)
+    fine = np.linspace(factors[0], factors[-1], 3 * factors.size + 1)
     exact = swept(config, fine)
     z = np.linspace(0.05, max(strengths(config)) * 1.05, 200)
     forever = collapse_second_moment(growth=config.growth, noise_strength=z)
