@@ -17,7 +17,7 @@ and label noise of variance zeta^2: dw = -grad L dt + sqrt(eta zeta^2 mean grad 
 drives both weights, and log|w| grows at the rate b - s^2/2, b = mean xy, s^2 = eta zeta^2 mean x^2: the origin
 attracts iff eta zeta^2/2 > sum xy/sum x^2. This growth is measured from w = 1e-5 (1, 1), where the time plays no part.
 It is simulated in w itself, and a step h of Euler's scheme grows by E log|1 + b h + s sqrt(h) N|, which moves the
-threshold down by 1.5 % here; the measured one is compared with that.
+threshold down by 1 % here; the measured one is compared with that.
 
 Source: Chen, Kunin, Yamamura, Ganguli 2023 (arXiv 2306.04251); the neuron's threshold is derived in
 `predictions.neuron_collapse_learning_rate`.
@@ -56,7 +56,8 @@ SEE = (
     "{z over sqrt(2 mu) that half-collapses x by time 50 | predicted} of the threshold noise z = sqrt(2 mu) on by time "
     "13, 25 and 50, as the Fokker-Planck equation says (within "
     "{z over sqrt(2 mu) that half-collapses x by time 50 | within}); a neuron stops growing from 0 at "
-    "{neuron: label noise at which log|w| stops growing, over the threshold} of its threshold."
+    "{neuron: label noise at which log|w| stops growing, over the threshold | predicted} of its threshold (Euler's "
+    "step; within {neuron: label noise at which log|w| stops growing, over the threshold | within})."
 )
 
 
@@ -334,7 +335,7 @@ def checks(config, arrays):
     edge, _ = zero_crossing(factors, exact, arrays["growth_error"])
     name = "neuron: label noise at which log|w| stops growing, over the threshold"
     unit = float(sde_threshold(config))
-    found.append(Check(name, place / unit, edge / unit, error / unit, 0.0049, "agree", source))
+    found.append(Check(name, place / unit, edge / unit, error / unit, 0.009, "agree", source))
     ends = arrays["neurons_collapsed"][:, -1]
     time = config.learning_rate * config.num_neuron_steps
     for k, expect in ((0, "below"), (-1, "above")):

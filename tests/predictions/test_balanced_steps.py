@@ -67,8 +67,8 @@ def test_small_steps_have_the_decay_of_the_ito_equation():
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="same shape"):
         sgd_balanced_law(INPUTS, LABELS[:-1], learning_rate=0.1)
-    with pytest.raises(ValueError, match="learning_rate: expected one number"):
-        sgd_balanced_law(INPUTS, LABELS, learning_rate=[0.1, 0.2])
+    with pytest.raises(ValueError, match="learning_rate"):
+        sgd_balanced_law(INPUTS, LABELS, learning_rate=0.0)
     with pytest.raises(ValueError, match=r"learning_rate: .* of the law would be"):
         sgd_balanced_law(INPUTS, LABELS, learning_rate=0.8, num_points=101)
     with pytest.raises(ValueError, match="positive mean"):
