@@ -17,7 +17,7 @@ at the microstep used. The limit of small steps, 4 T E g, is below both, by 2 % 
 
 SGD itself, batches of one example, has another law than its SDE, and nearer to it the smaller the rate. Above T_c it
 does not collapse: near v = 0 its log v grows by E 2 log|1 + 2 rate x y| a step, positive at every rate shown, where the
-SDE's grows by 4 rate (b2 - T a3). It diverges instead, as some runs do below T_c too.
+SDE's grows by 4 rate (b2 - T a3). It diverges instead, and so do most runs at 0.6 T_c, only later.
 
 Source: Ziyin, Li, Ueda 2023 (arXiv 2308.06671).
 Command: `sgdsde reproduce noise_balance`.
@@ -471,10 +471,11 @@ def collapse_checks(config, arrays):
             exponent, growth = sgd_growth(config, factor * CRITICAL), arrays["growth"][i]
             name, source = f"SGD near zero: growth of log v a step at T = {factor:g} T_c", "E 2 log|1 + 2 rate x y|"
             found.append(Check(name, growth, exponent, arrays["growth_error"][i], 0.0125, "agree", source))
-            (lost, small), error = arrays["sgd_fate"][i], 0.5 / np.sqrt(config.num_medians)
-            name, source = f"SGD at T = {factor:g} T_c", "log v grows near 0: no collapse"
-            found.append(Check(f"{name}: share diverged", lost, 0.9, error, 0, "above", source))
-            found.append(Check(f"{name}: share at v < 1e-6", small, 0.05, error, 0, "below", source))
+        (lost, small), error = arrays["sgd_fate"][i], 0.5 / np.sqrt(config.num_medians)
+        name, source = f"SGD at T = {factor:g} T_c", "log v grows near 0: no collapse"
+        least = 0.5 if factor < 0.8 else 0.9
+        found.append(Check(f"{name}: share diverged", lost, least, error, 0, "above", source))
+        found.append(Check(f"{name}: share at v < 1e-6", small, 0.05, error, 0, "below", source))
     return found
 
 
@@ -536,13 +537,12 @@ def plot_gaps(panel, config, arrays):
         panel.errorbar(t[shown], *np.array(pairs).reshape(-1, 2).T, **look, ls="none", label=label)
     exact = [np.abs(one_step_fractions(config, t[i]) - exact_law(config, t[i], 1)[0]).max() for i in kept]
     panel.plot(t[kept], exact, **style.line("theory"), label="SGD's exact step, depth 1")
-    panel.axhline(0.02, color="grey", linewidth=0.8, linestyle=":")
     lost = [(at, share) for at, share in zip(t, arrays["diverged"][:, 1]) if share > 0]
     said = "depth 1, SGD diverged:\n" + "\n".join(f"T = {at:g}: {100 * share:.0f} %" for at, share in lost)
-    panel.text(0.98, 0.03, said if lost else "", transform=panel.transAxes, ha="right", fontsize=7)
+    panel.text(0.98, 0.6, said if lost else "", transform=panel.transAxes, ha="right", fontsize=7)
     panel.set(
         xscale="log", ylim=(0, None), xlabel="T = learning rate / batch size", title="(a) SGD is not its SDE",
-        ylabel="distance from the SDE's exact law",
+        ylabel="distance from the SDE's exact law (± 1 s.e.)",
     )  # fmt: skip
     panel.set_xticks(t, [f"{at:g}" for at in t])
     panel.minorticks_off()
