@@ -57,13 +57,13 @@ def test_a_sweep_is_shown_and_looked_at_again(project, capsys):
     assert "6 points x 3 seeds = 18 runs, 2 to compile" in told
     assert "checks passed" in told
     folder = one("runs/toy/sweep-*")
-    assert f"figure: {folder}/figure.pdf" in told
+    assert f"figure: {folder}/figure.png" in told
     assert load(folder).sizes["mean"] == 3
     for command, text in (
         (["status", str(folder)], "done, 2 chunks"),
         (["show", str(folder)], "6 points x 3 seeds"),
         (["show", str(folder), "--values", "means"], "means[scale=2]"),
-        (["plot", str(folder), "--values", "means", "--at", "mean=2"], "figure.pdf"),
+        (["plot", str(folder), "--values", "means", "--at", "mean=2"], "figure.png"),
         (SWEEP, "already computed"),
     ):
         assert main(command) == 0

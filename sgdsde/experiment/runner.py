@@ -223,14 +223,34 @@ def _fill(
     attributes = {"experiment": experiment.name, "title": experiment.description.split("\n")[0]}
     results.write_arrays(work / "data.nc", arrays, dimensions, attributes)
     stage.name = "checks"
-    checks = checked(experiment, config, arrays)
+    checks, failure = _asked(experiment, config, arrays, smoke)
     stage.name = "summary"
     results.write_summary(work / "summary.csv", arrays, checks, judged=not smoke)
-    results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
+    results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke) | failure)
     stage.name = "plot"
-    drawn = _drawn(experiment, config, arrays)
+    try:
+        drawn = _drawn(experiment, config, arrays)
+    except Exception as error:
+        if not failure:
+            raise
+        say(f"{experiment.name}: no figure either: {reason(error, experiment.file)}")
+        return
     stage.name = "figure"
     style.save(drawn, work)
+
+
+def _asked(
+    experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray], smoke: bool
+) -> tuple[list[Check], dict[str, str]]:
+    """The checks, and what they raised: at smoke size they judge nothing, so that they cost no arrays either."""
+    try:
+        return checked(experiment, config, arrays), {}
+    except ExperimentError:
+        raise
+    except Exception as error:
+        if not smoke:
+            raise
+        return [], {"check_failure": reason(error, experiment.file)}
 
 
 def _checked_run(experiment: Experiment, config: Any, smoke: bool, say: Callable) -> Callable[[Any], dict[str, Any]]:
@@ -437,6 +457,8 @@ def _explained(experiment: Experiment, error: BaseException, why: str | None) ->
     if isinstance(error, ExperimentError) or not isinstance(error, Exception):
         return error
     package = str(Path(__file__).parents[1])
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    is_mistake = isinstance(error, ValueError | TypeError) and innermost.startswith(package)
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = any(frame.filename.startswith(package) for frame in frames[-1:])
+    is_too_large = isinstance(error, OverflowError | MemoryError) and why is not None and why.startswith(BEFORE)
+    is_mistake = (isinstance(error, ValueError | TypeError) and is_ours) or is_too_large
     return RunError(f"{experiment.name} stopped in {why}", is_mistake=is_mistake)

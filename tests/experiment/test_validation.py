@@ -231,3 +231,27 @@ def test_a_sweep_with_arrays_of_another_one_is_refused(tmp_path):
     results.write_provenance(tmp_path, RECORD, seal=True)
     with pytest.raises(ExperimentError, match=r"are not those of its sweep\.json"):
         load(tmp_path)
+
+
+def test_ten_checks_the_worst_first(folder, capsys):
+    """Failed ones, then by how much of their allowance they use, or of the distance that they need."""
+    rows = [Check(f"fine {i}", 1.0 + i / 1000, 1.0, 0.0, 0.1, "agree", "s").as_dict() for i in range(20)]
+    rows.insert(3, Check("close", 1.0, 2.0, 0.16, 0.0, "below", "s").as_dict())
+    rows.insert(7, Check("wrong", 1.2, 1.0, 0.0, 0.1, "agree", "s").as_dict())
+    rows.insert(9, Check("lost", float("nan"), 1.0, 0.0, 0.1, "agree", "s").as_dict())
+    verdict = {"experiment": "toy", "config": {}, "smoke": False, "passed": False, "checks": rows}
+    results.write_json(folder / "verdict.json", verdict)
+    reseal(folder)
+    assert main(["show", str(folder)]) == 1
+    lines = [line.split("  ")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line in {row["name"] for row in rows}] == [
+        "lost", "wrong", "close", *(f"fine {i}" for i in range(19, 12, -1))
+    ]  # fmt: skip
+    assert "all 23 checks: sgdsde show runs/toy/0 --all" in lines
+    assert main(["show", str(folder), "--all"]) == 1
+    shown_rows = [line for line in capsys.readouterr().out.splitlines() if " agree " in line or " below " in line]
+    assert len(shown_rows) == 23
+    (folder / "verdict.json").unlink()
+    reseal(folder, status="failed", reason="run: ValueError")
+    assert main(["show", str(folder)]) == 0
+    assert "toy: failed: run: ValueError; it has no verdict" in capsys.readouterr().out

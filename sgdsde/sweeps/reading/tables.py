@@ -198,7 +198,13 @@ def _fields(dataset: xarray.Dataset) -> Iterable[tuple[str, str]]:
 def _column(header: str, cells: Sequence[str | Text], *, right: bool = False) -> tuple[str, list[Text], bool]:
     texts = [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
     width = max([HEADER_WIDTH, *(text.cell_len for text in texts)])
-    return textwrap.fill(header, width), texts, right
+    return _head(header, width), texts, right
+
+
+def _head(name: str, width: int) -> str:
+    """The name of a value over several lines, cut between words and before an index, never within a word."""
+    lines = textwrap.wrap(name.replace("[", " [", 1), width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _width(column: tuple[str, list[Text], bool]) -> int:
