@@ -13,8 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
-from tqdm.auto import tqdm
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, tree_structure
 
 from sgdsde.arguments import is_traced
 from sgdsde.checkpointing import checkpoint_of
@@ -34,6 +33,7 @@ from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Trajectory, chain_keys, check_counts, check_length, check_step, start_chains
 from sgdsde.interruption import Interrupted, stopping
 from sgdsde.memory import check_memory
+from sgdsde.progress import announce, bar_of
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import counter_key, num_variates
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
@@ -80,6 +80,7 @@ def simulate(
     times = _times(dynamics, first_step, first_time, every, num_records)
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
     if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
+        announce(num_steps * num_chains, (tree_structure((dynamics, observe)), num_chains, num_records))
         what = as_arrays((dynamics, observe, keys, chains, first_step, every))
         chains, observed = _traced_once(*what, count=num_records, capacity=num_records, **options)
     else:
@@ -113,9 +114,7 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
     budget = max(1, min(64, NUMBERS_IN_FIRST_STRETCH // max(size, 1)))
     advance, ensemble = _on_devices(dynamics, observe, keys, chains, first_step, options)
     at_record = None  # the chains at the last record, where the ensemble has gone on from there
-    bar = tqdm(total=num_steps * num_chains, initial=done * num_chains, unit=" chain-steps", unit_scale=True,
-               disable=None, delay=1.0, leave=False)  # fmt: skip
-    with bar, stopping() as stop:
+    with bar_of(num_steps * num_chains, done * num_chains) as bar, stopping() as stop:
         while done < num_steps and not stop.requested:
             into = done % every
             whole = into == 0 and budget >= every
