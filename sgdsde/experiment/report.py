@@ -41,12 +41,15 @@ def print_result(folder: Path, *, everything: bool = False) -> None:
     size = " (smoke size: not judged)" if verdict["smoke"] else ""
     part = "" if shows_all else f", the {NUM_SHOWN} worst of {len(checks)} checks"
     table = Table(title=f"{verdict['experiment']}{size}{part}", box=box.SIMPLE_HEAVY, pad_edge=False)
-    for column in COLUMNS:
+    rows = [dict(zip(COLUMNS, row_of(check))) for check in chosen]
+    columns = _fitting(rows, screen.width)
+    for column in columns:
         is_number = column in ("measured", "predicted", "z", "tolerance")
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "check", overflow="fold")
-    for check in chosen:
-        row = row_of(check)
-        table.add_row(*map(Text, row[:-1]), Text(row[-1], style=COLOURS.get(row[-1].split(";")[0], "")))
+        wraps = column in ("check", "verdict")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=not wraps, overflow="fold")
+    for row in rows:
+        style = COLOURS.get(row["verdict"].split(";")[0], "")
+        table.add_row(*(Text(row[column], style=style if column == "verdict" else "") for column in columns))
     if checks:
         screen.print(table)
     if verdict.get("check_failure"):
@@ -56,6 +59,18 @@ def print_result(folder: Path, *, everything: bool = False) -> None:
     screen.print(Text(f"{summary(verdict)}; {wall_time(provenance)}, {provenance['peak_memory_mib']:.0f} MiB"))
     if (folder / "figure.png").is_file():
         print(f"figure: {shown(folder / 'figure.png')}")  # never wrapped: a path is there to be copied
+
+
+def _fitting(rows: list[dict[str, str]], width: int) -> list[str]:
+    """The columns, without those that a narrow screen lacks the room for: beside them the names of checks need 30."""
+    columns = list(COLUMNS)
+    for gives_way in ("", "expect", "tolerance", "predicted"):
+        columns = [column for column in columns if column != gives_way]
+        others = [max([len(column), *(len(row[column]) for row in rows)]) for column in columns[1:]]
+        longest = max([5, *(len(row["check"]) for row in rows)])
+        if sum(others) + 3 * len(columns) + min(longest, 30) <= width:
+            break
+    return columns
 
 
 def _closeness(row: dict[str, Any]) -> float:

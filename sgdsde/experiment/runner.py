@@ -272,7 +272,8 @@ def _checked_run(
         return compute, []
     if not smoke or config != normalised(experiment.smoke):
         if told.sizes:
-            amount = f"{len(told.sizes)} simulations, {sum(told.sizes):.2g} steps of single chains"
+            many = "1 simulation" if len(told.sizes) == 1 else f"{len(told.sizes)} simulations"
+            amount = f"{many}, {sum(told.sizes):.2g} steps of single chains"
             say(f"{experiment.name}: {amount}; compiling the first")
         return compute, told.sizes
     say(f"{experiment.name}: compiling it as one program")

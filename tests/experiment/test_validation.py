@@ -10,7 +10,7 @@ import pytest
 from sgdsde.cli import main
 from sgdsde.experiment import Check, ExperimentError, results
 from sgdsde.experiment.folders import description, plain, shown
-from sgdsde.experiment.report import print_result
+from sgdsde.experiment.report import COLUMNS, _fitting, print_result
 from sgdsde.experiment.validation import NAME, NUMBER, TEXT, WHOLE, Each, Optional, read_json
 from sgdsde.loading import load
 from sgdsde.sweeps.folder import read_description
@@ -255,3 +255,9 @@ def test_ten_checks_the_worst_first(folder, capsys):
     reseal(folder, status="failed", reason="run: ValueError")
     assert main(["show", str(folder)]) == 0
     assert "toy: failed: run: ValueError; it has no verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("width", "columns"), [(160, 7), (100, 6), (90, 5), (30, 4)])
+def test_names_of_checks_have_room_on_a_narrow_screen(width, columns):
+    texts = ("a check of some length " * 2, "0.01314 ± 0.00042", "0.01316", "0.0", "10 %", "agree", "underpowered")
+    assert len(_fitting([dict(zip(COLUMNS, texts))], width)) == columns

@@ -2,7 +2,7 @@
 
 import json
 import math
-import textwrap
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -202,9 +202,14 @@ def _column(header: str, cells: Sequence[str | Text], *, right: bool = False) ->
 
 
 def _head(name: str, width: int) -> str:
-    """The name of a value over several lines, cut between words and before an index, never within a word."""
-    lines = textwrap.wrap(name.replace("[", " [", 1), width, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines)
+    """The name of a value over several lines, cut between words, after an underscore and before an index, never within
+    a word."""
+    lines = [""]
+    for piece in re.split(r"(?<=[_ ,])|(?=\[)", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _width(column: tuple[str, list[Text], bool]) -> int:
