@@ -132,8 +132,8 @@ def test_a_sweep_from_a_file(project, capsys):
     for text, message in (
         ("seeds = 2", "name the experiment"),
         ('experiment = "toy"\nseed = 3', "no key `seed`. Did you mean `seeds`"),
-        ('experiment = "toy"\nseeds = "many"', "of the wrong kind"),
-        ('experiment = "toy"\nzip = [1]', r"\[\[zip\]\]"),
+        ('experiment = "toy"\nseeds = "many"', "plan.toml: `seeds` is 'many', not a whole number. See docs/sweeps.md."),
+        ('experiment = "toy"\nzip = [1]', "`zip[0]` is '1', not a table"),
         ("experiment", "not valid TOML"),
         ('experiment = "toy"\n[over]\nmean = "1,2"', "give it once"),
     ):
