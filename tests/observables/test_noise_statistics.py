@@ -200,7 +200,7 @@ def test_refusals(key):
         sampled_gradient_covariance_trace(problem, 2, "with_replacement", 1, key, PARAMS)
     with pytest.raises(ValueError, match="is every example"):
         sampled_gradient_covariance_trace(problem, 5, "without_replacement", 3, key, PARAMS)
-    with pytest.raises(ValueError, match="batch_size: expected 1 to num_examples = 5"):
+    with pytest.raises(ValueError, match="batch_size: expected an integer from 1 to 5, got 6"):
         projected_noise(problem, 6, "with_replacement", 3, key, PARAMS)
     with pytest.raises(ValueError, match="expected the first below the second"):
         two_batch_moments(problem, 3, 3, "with_replacement", 3, key, PARAMS)
