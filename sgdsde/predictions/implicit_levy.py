@@ -9,6 +9,7 @@ noise of a short step is far narrower than p: `stationary_density` would have to
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -74,9 +75,8 @@ def _solve(points, image, jacobian, tail_index, width):
         return jacobian * scipy.ndimage.map_coordinates(convolved, places, order=5, mode="grid-wrap")
 
     uniform = np.full(points.size, 1 / (points.size * spacing))
-    matrix = scipy.sparse.linalg.LinearOperator(
-        (points.size,) * 2, lambda p: p - following(p) + uniform * p.sum() * spacing, dtype=float
-    )
+    operator: Any = scipy.sparse.linalg.LinearOperator  # its stubs know no keyword
+    matrix = operator((points.size,) * 2, lambda p: p - following(p) + uniform * p.sum() * spacing, dtype=float)
     density, unsettled = scipy.sparse.linalg.gmres(matrix, uniform, x0=uniform, rtol=1e-9, restart=400, maxiter=4)
     if unsettled:
         raise ValueError("grid: the implicit step's stationary law did not settle on it; widen or refine the grid")
