@@ -15,8 +15,9 @@ Glasserman, Kou 1997 (moved boundary).
 Command: `sgdsde reproduce levy_against_gaussian`.
 
 What it does not say: one tilted double well in one dimension, one temperature, two tail indices, one seed; 36,000
-chains for the densities, 24,000 from each well for the exits. "As wide as each other" is our choice: equal interquartile
-ranges over one unit of time. Another one (equal scale, or equal over one relaxation time) would change every number.
+chains for the densities, 24,000 from each well for the exits. "As wide as each other" is our choice: equal
+interquartile ranges over one unit of time. Another (equal scale, or equal over one relaxation time) would change every
+number.
 Exits are cut off after 80 units of time from the deeper well and 40 from the other; the mean is then the time spent
 inside over the number of exits, which supposes an exponential law. An exit is a passage of the saddle, not the arrival
 in the other well. No Gibbs law is tried but exp(-U/T) with the best T for each noise. The simulated step is implicit:
@@ -36,8 +37,8 @@ from sgdsde import Check, first_exit, implicit, landscapes, match, noise, sgd, s
 from sgdsde.measurements import fraction_below, mean_exit_time
 from sgdsde.predictions import levy_mean_exit_time, levy_stationary_density, moved_boundary
 
-SEE = """With noises of equal interquartile range, the deeper well holds {Gaussian noise: deeper well | predicted} of the
-probability under Gaussian noise (Gibbs: {Gaussian noise: deeper well, Gibbs | predicted}),
+SEE = """With noises of equal interquartile range, the deeper well holds {Gaussian noise: deeper well | predicted} of
+the probability under Gaussian noise (Gibbs: {Gaussian noise: deeper well, Gibbs | predicted}),
 {tail index 1.5: deeper well | predicted} at tail index 1.5 and {tail index 1.2: deeper well | predicted} at 1.2, met
 within {tail index 1.2: deeper well | within}; the mean time to leave it falls from
 {Gaussian noise: mean exit time from the deeper well | predicted} to
