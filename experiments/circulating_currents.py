@@ -38,7 +38,7 @@ from sgdsde import Check, Problem, landscapes, measurements, predictions, sgd, s
 from sgdsde.problems.tilts import gaussian_tilts
 
 SEE = """The measured stream lines lie on the predicted ones. From angle 0 to 45 degrees between noise and Hessian, at
-anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle 45, l1/l2 = 6 | predicted} per unit time (met within
+anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle 45, l1/l2 = 6 | predicted} (met within
 {entropy at angle 45, l1/l2 = 6 | within}), while the loss keeps its mean 1 within
 {mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within
 {law of the loss at angle 45, l1/l2 = 6 | within} at every angle."""
