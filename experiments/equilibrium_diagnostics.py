@@ -431,7 +431,7 @@ def lag_panel(panel, config, arrays):
         xlabel="lag, steps", ylabel="angular momentum $E[x_1 dx_2 - x_2 dx_1]/dt$",
         title="(c) at a finite lag it shrinks as predicted",
     )  # fmt: skip
-    panel.legend(fontsize=7)
+    panel.legend()
 
 
 def entropy_panel(panel, config, arrays):
