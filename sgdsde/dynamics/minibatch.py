@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import tree_map
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map
 
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.arguments import number
+from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
-from sgdsde.pytrees import as_float, concrete, pytree
-from sgdsde.randomness import draw
+from sgdsde.pytrees import pytree
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
 
@@ -38,24 +38,23 @@ def sgd(
     sampling: "with_replacement" | "without_replacement" | "epoch" (random reshuffling, n // B batches an epoch; the
     remainder of each permutation sits out). learning_rate: a number or a schedule of the integer step. clip: a bound
     on the norm of the minibatch gradient (an update bound b is clip = b/learning_rate). Time advances by
-    learning_rate/(1 - momentum) a step. Raises TypeError or ValueError naming the argument.
+    learning_rate/(1 - momentum) a step.
+
+    In float32 a parameter x moves by nothing once its step falls below 6e-8 |x|, half the spacing of numbers there, and
+    not as it should from a few spacings down: keep minima near zero, or use float64. Raises TypeError or ValueError
+    naming the argument, for a rate that is 0 in the parameters' precision too.
     """
-    check_batch(problem, batch_size, sampling)
-    momentum = as_float(momentum)
-    known = concrete(momentum)
-    if known is not None and not (known.shape == () and 0 <= known < 1):
-        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
-    clip = None if clip is None else as_float(clip)
-    known = None if clip is None else concrete(clip)
-    if known is not None and not (known.shape == () and known > 0):
-        raise ValueError(f"clip: expected a number > 0 (a bound on the gradient's norm) or None, got {clip}")
+    batch_size = check_batch(problem, batch_size, sampling)
+    momentum = number("momentum", momentum, at_least=0.0, below=1.0)
+    if clip is not None:
+        clip = number("clip", clip, above=0.0, mend="it bounds the gradient's norm, and None means no bound")
     has_momentum = not (isinstance(momentum, float) and momentum == 0)
     return SGD(
         problem,
-        check_learning_rate(learning_rate),
+        check_learning_rate(learning_rate, problem),
         momentum if has_momentum else None,
         clip,
-        int(batch_size),
+        batch_size,
         sampling,
     )
 
@@ -65,12 +64,23 @@ def optimizer(
 ) -> "Optimizer":
     """Any optax transformation fed with the same minibatch gradients; it has no SDE clock, so its time is NaN.
 
-    Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`).
+    Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`). A transformation that draws
+    (`optax.noisy_sgd`, `optax.add_noise`) holds a key in its state: `simulate` makes every chain its own, from that key
+    and the chain's. Raises TypeError or ValueError naming the argument, for a key of the raw kind too, which nothing
+    tells from a pair of numbers.
     """
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     if not (callable(getattr(transformation, "init", None)) and callable(getattr(transformation, "update", None))):
         raise TypeError(f"transformation: expected an optax.GradientTransformation, got {transformation!r}")
-    return Optimizer(problem, transformation, int(batch_size), sampling)
+    with jax.numpy_dtype_promotion("standard"):
+        state = jax.eval_shape(transformation.init, problem.params_like)
+    for path, leaf in tree_leaves_with_path(state):
+        if leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,):
+            raise TypeError(
+                f"transformation: its state{keystr(path)} is a raw random key (uint32[2]), which every chain would "
+                "share; make it with jax.random.key instead of jax.random.PRNGKey, and each chain gets one of its own"
+            )
+    return Optimizer(problem, transformation, batch_size, sampling)
 
 
 @pytree(static=("batch_size", "sampling"))
@@ -102,13 +112,12 @@ class SGD:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
         if self.clip is not None:
-            norm = optax.global_norm(direction)
+            norm = optax.tree.norm(direction)
             shrink = jnp.minimum(1, jnp.asarray(self.clip, norm.dtype) / jnp.where(norm > 0, norm, 1))
             direction = tree_map(lambda g: shrink.astype(g.dtype) * g, direction)
         if self.momentum is not None:
@@ -149,8 +158,7 @@ class Optimizer:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)

@@ -10,8 +10,7 @@ from sgdsde.arguments import number
 from sgdsde.laws import Sampling, check_tail_index, log_one_sided_stable, normals, symmetric_stable
 from sgdsde.noise.contract import Noise, check_batch, covariance_factor
 from sgdsde.noise.gaussian import anisotropic
-from sgdsde.problem import Problem, gradient_variance
-from sgdsde.pytrees import as_float
+from sgdsde.problem import Problem, gradient_covariance_trace
 
 __all__ = ["anisotropic_levy", "levy", "levy_coordinates", "trace_matched_levy"]
 
@@ -46,10 +45,11 @@ def trace_matched_levy(problem: Problem, *, tail_index: Any, batch_size: int, sa
     """Rotation-invariant stable noise (`levy`) whose scale follows the parameters, sqrt(tr C(params) / (2 d)), d the
     number of parameters. At tail index 2 it is exactly Gaussian, N(0, tr C / d * identity).
 
-    The trace takes every example's gradient (`gradient_variance`) a step. A random estimate of it would not do: the sum
-    of many small kicks of scale s is stable of scale (E s^tail_index)^(1/tail_index), which no unbiased variance gives.
+    The trace takes every example's gradient (`gradient_covariance_trace`) a step. A random estimate of it would not do:
+    the sum of many small kicks of scale s is stable of scale (E s^tail_index)^(1/tail_index), which no unbiased
+    variance gives.
     """
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     tail_index = _check_levy(problem, tail_index)
     size = sum(math.prod(leaf.shape) for leaf in tree_leaves(problem.params_like))
     factor = covariance_factor(problem.num_examples, batch_size, sampling) / (2 * size)
@@ -75,7 +75,7 @@ def _levy(scale, params, draws):
 
 
 def _levy_following(problem, factor, params, draws):
-    return _levy(jnp.sqrt(factor * gradient_variance(problem, params)), params, draws)
+    return _levy(jnp.sqrt(factor * gradient_covariance_trace(problem, params)), params, draws)
 
 
 def _mixed(apply, params, draws):
@@ -95,7 +95,6 @@ def _root(log_mixing, like):
 
 
 def _check_levy(problem, tail_index):
-    tail_index = as_float(tail_index)
     for leaf in tree_leaves(problem.params_like):
-        check_tail_index(tail_index, leaf.dtype)
+        tail_index = check_tail_index(tail_index, leaf.dtype)
     return tail_index

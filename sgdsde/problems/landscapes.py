@@ -6,8 +6,9 @@ their law; `with_tilts` changes it). For all of them except `state_dependent`:
 - params have shape (d,), also for d = 1; mean_loss is the potential; its gradient noise is the same everywhere;
 - gradient_covariance is Sigma of *one example* (divide by n): symmetric positive semi-definite (d, d), singular or
   zero allowed, a number for d = 1; num_examples >= d + 1; noise_factor is the constant F (d, d), F F^T = Sigma;
-- numbers, and arrays, may be traced (checks are skipped then); arrays fix the precision of the params, numbers follow;
-- bad values raise ValueError (two precisions: TypeError) with the name of the argument.
+- numbers, and arrays, may be traced (a number outside of its range is then NaN, what else is wrong goes unseen);
+  arrays fix the precision of the params, numbers follow;
+- bad values raise ValueError (what is no real number, and two precisions: TypeError) with the name of the argument.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "double_well",
     "gaussian_tilts",
     "heavy_tailed_tilts",
+    "hessian_of_quadratic",
     "mueller_brown",
     "quadratic",
     "quartic",
@@ -58,6 +60,12 @@ def quadratic(hessian: Any, *, gradient_covariance: Any, num_examples: int) -> P
     hessian = matrix("hessian", hessian, dtype)
     init = Partial(_random_row, jnp.zeros((1, len(hessian)), dtype))
     return _landscape(Partial(_quadratic, hessian), init, len(hessian), gradient_covariance, num_examples, dtype)
+
+
+def hessian_of_quadratic(problem: Problem) -> jax.Array | None:
+    """H (d, d) of a problem made by `quadratic` (other tilts included), without computing it; None for any other."""
+    is_quadratic = getattr(problem.mean_loss, "func", None) is _quadratic and problem.penalty is None
+    return problem.mean_loss.args[0] if is_quadratic else None
 
 
 def double_well(*, barrier: Any, transverse_curvature: Any, gradient_covariance: Any, num_examples: int) -> Problem:

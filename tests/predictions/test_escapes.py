@@ -10,6 +10,7 @@ import scipy.integrate
 import scipy.linalg
 import scipy.special
 
+from sgdsde.predictions import levy_mean_exit_time
 from sgdsde.predictions.escapes import (
     basin_occupations,
     chain_exit_steps,
@@ -255,3 +256,20 @@ def test_what_is_refused():
         jax.jit(lambda x: first_passage_time(double_well, growing, start=x, boundary=1.0, **options).mean)(0.0)
     with pytest.raises(ValueError, match="tail_index: expected 0 < tail_index < 2"):
         levy_escape_rate(tail_index=2.0, scale=1.0, left=1.0, right=1.0)
+
+
+@pytest.mark.parametrize("tail_index", [1.2, 1.5])
+def test_exit_times_past_a_layer_thinner_than_the_cells(tail_index):
+    """A drift away from the left end lets time fall to 0 there within a layer that no grid sees; at small noise the
+    time inside is that of one jump, and twice the points change it by little."""
+    times = []
+    for size in (101, 201):
+        x = -1 - np.cos(np.linspace(0, np.pi, size))
+        x[[0, -1]] = -2, 0
+        found = levy_mean_exit_time(lambda x: x**3 - x, x, interval=(-2, 0), tail_index=tail_index, scale=0.012)
+        assert found.mean_time.min() == 0
+        assert found.error < 0.05 * found.mean_time.max()
+        times.append(np.interp(-1, x, found.mean_time))
+    one_jump = 1 / levy_escape_rate(tail_index=tail_index, scale=0.012, left=1.0, right=1.0)
+    np.testing.assert_allclose(times[1], times[0], rtol=2e-3)
+    np.testing.assert_allclose(times[1], one_jump, rtol=0.02)
