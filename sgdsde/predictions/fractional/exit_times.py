@@ -8,6 +8,7 @@ import scipy.linalg
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.fractional.jumps import jump_rates, levy_motion
+from sgdsde.predictions.requirements import on_host
 
 
 class LevyExitTime(NamedTuple):
@@ -38,7 +39,7 @@ def levy_mean_exit_time(
     Free process, (-1, 1), scale 1: (1 - x^2)^(alpha/2)/Gamma(1 + alpha). Source: Getoor 1961.
     """
     motion = levy_motion(gradient, grid, tail_index, scale)
-    ends = tuple(float(end) for end in interval)
+    ends = tuple(on_host("interval", interval).ravel().tolist())
     if len(ends) != 2 or not ends[0] < ends[1] or not np.isfinite(ends).any():
         raise ValueError(f"interval: expected (left, right), left < right, one of them finite, got {interval}")
     for end, place in zip(ends, (0, -1)):
