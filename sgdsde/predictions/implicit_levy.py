@@ -18,7 +18,7 @@ import scipy.sparse.linalg
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.fractional.densities import LevyDensity
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_tail_index
+from sgdsde.predictions.requirements import on_host, one_on_host, require, require_function
 
 
 def implicit_levy_density(
@@ -44,12 +44,13 @@ def implicit_levy_density(
     solution on every second point of the middle three quarters of the grid, and the probability outside these.
     Raises ValueError where 1 + dt U'' <= 0 on the grid, or where the iteration does not settle.
     """
+    require_function(gradient=gradient, curvature=curvature)
     grid = on_host("grid", grid)
     spacing = np.diff(grid)
     if grid.ndim != 1 or grid.size < 32 or not np.allclose(spacing, spacing.mean(), rtol=1e-6) or spacing[0] <= 0:
         raise ValueError(f"grid: expected 32 or more points, uniform and increasing, got shape {grid.shape}")
-    require_tail_index(on_host("tail_index", tail_index))
-    require_positive(scale=on_host("scale", scale), time_step=on_host("time_step", time_step))
+    tail_index = one_on_host("tail_index", tail_index, above=0.0, at_most=2.0)
+    scale, time_step = one_on_host("scale", scale, above=0.0), one_on_host("time_step", time_step, above=0.0)
     laws, eighth = [], grid.size // 8
     inner = slice(eighth, grid.size - eighth, 2)
     for points in (grid, grid[inner]):
