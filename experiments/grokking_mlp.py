@@ -253,7 +253,8 @@ def draw_times(panel, config, arrays):
             panel.plot(np.full(count, 1.2 * config.num_steps), row[~reached], **mark, markerfacecolor="white")
             if count:
                 words = f"{kind}: {count} of {len(values)} not by the end"
-                panel.text(1050, row[0], words, va="center", fontsize=7, color=look["color"])
+                across = panel.get_yaxis_transform()
+                panel.text(0.02, row[0], words, transform=across, va="center", fontsize=7, color=look["color"])
     panel.set_yticks(range(len(rows)), rows)
     panel.set(xscale="log", xlabel="step", ylim=(len(rows) - 0.5, -0.5), title="(c) each run; hollow: not by the end")
     panel.legend(loc="upper right", fontsize=7)
