@@ -80,10 +80,12 @@ class Config:
     seed: int = 0
 
 
-SEE = """The anisotropic SDE's trajectories are not told from SGD's (distance {anisotropic: distance from SGD}, known to
-0.08); those of every other noise are, and isotropic noise's have nothing in common with them. It spreads the time at
-which a saddle is left {isotropic: spread of the half-learning time of s = 20, over SGD's} times as far as SGD does. The
-noise in a mode's weights is largest at {SGD: share of s = 10 learnt when its weights noise is largest} of the mode."""
+SEE = """The anisotropic SDE's trajectories are not told from SGD's (distance 0 within {anisotropic: distance from
+SGD | within}); those of every other noise are, and isotropic noise's have nothing in common with them. Isotropic
+noise spreads the time at which a saddle is left more than {isotropic: spread of the half-learning time of s = 20,
+over SGD's | predicted} times as far as SGD does. Under SGD the noise in a mode's weights is largest at {SGD: share
+of s = 10 learnt when its weights noise is largest | predicted} of the mode, within {SGD: share of s = 10 learnt when
+its weights noise is largest | within}."""
 SMOKE = Config(num_steps=240, num_records=4, num_chains=4, num_noise_chains=4, num_examples=500, start_strength=1.0)
 DYNAMICS = (
     "SGD",

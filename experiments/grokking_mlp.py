@@ -42,10 +42,11 @@ from sgdsde.measurements import first_crossing, fraction, halfway_crossing, mean
 from sgdsde.observables import circuit_progress, key_frequencies, shares_of_power
 from sgdsde.problems.modular_addition import cross_entropy, embedding_mlp_logits, embedding_weights
 
-SEE = """With GELU it generalises {GELU: delay} times later than it memorises (geometric mean of 12 runs), and works by
-{GELU: key frequencies} of 26 frequencies; the excluded loss rises at {GELU: step at which the excluded loss rises, over
-that at which the test loss falls} times the step at which the test loss falls. Without weight decay {GELU, no decay:
-runs that generalise} of the runs generalise by the end."""
+SEE = """With GELU the network generalises more than {GELU: delay | predicted} times later than it memorises
+(geometric mean of 12 runs), works by fewer than {GELU: key frequencies | predicted} of 26 frequencies, and its
+excluded loss rises before its test loss falls (z = {GELU: step at which the excluded loss rises, over that at which
+the test loss falls | z}). Without weight decay it does not generalise by the end (z = {GELU, no decay: runs that
+generalise | z} against half of the runs)."""
 
 KINDS = ("GELU", "GELU, no decay", "ReLU")
 

@@ -77,10 +77,11 @@ SMOKE = Config(
     modulus=13, num_hidden=16, weight_decays=(1.0,), num_fine=4, num_coarse=(4, 4), coarse_every=2, num_runs=2,
     num_further_splits=2, ratio_epoch=6, widths=(6, 12, 18), num_phases=4,
 )  # fmt: skip
-SEE = """Trained on 30 % of the pairs, the network generalises {decay 0, 30 %: delay} times later than it memorises, and
-sooner with weight decay (delay at decay 1 less that without: {decay 1 minus decay 0, 30 %: delay}; at 5 less that at 1:
-{decay 5 minus decay 1, 30 %: delay}); trained on 50 %, {decay 0, 50 %: delay} times. Waves in closed form are right on
-{closed form, 50 neurons: accuracy} of the pairs with 50 neurons, on all with 500."""
+SEE = """Trained on 30 % of the pairs, the network generalises more than {decay 0, 30 %: delay | predicted} times
+later than it memorises, and sooner with weight decay (z = {decay 1 minus decay 0, 30 %: delay | z} from decay 0 to
+1, z = {decay 5 minus decay 1, 30 %: delay | z} from 1 to 5); trained on 50 %, less than {decay 0, 50 %: delay |
+predicted} times. Waves in closed form are right on {closed form, 50 neurons: accuracy} of the pairs with 50 neurons,
+on {closed form, 500 neurons: accuracy} with 500."""
 QUANTILES = (0.25, 0.5, 0.75)
 DIMENSIONS = {
     **{

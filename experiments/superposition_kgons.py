@@ -105,11 +105,11 @@ class Config:
     seed: int = 0
 
 
-SEE = """Plateaus of SGD lie at the polygons' losses with their own numbers of corners and of biased features: half of
-them within a fraction {c = 6: deviation of the median plateau from its own L | within}, and within 1 % far more often
-than at another plateau's level (a fraction {c = 6: plateaus within 1 % of their own L} for c = 6, {c = 8: plateaus
-within 1 % of their own L} for c = 8). Isotropic noise adds corners until it melts the polygons; SGD's noise takes
-corners away."""
+SEE = """Plateaus of SGD lie at the polygons' losses with their own numbers of corners and of biased features: half
+of them within a fraction {c = 6: deviation of the median plateau from its own L | within}, and within 1 % more often
+than the fractions {c = 6: plateaus within 1 % of their own L | predicted} (c = 6) and {c = 8: plateaus within 1 % of
+their own L | predicted} (c = 8) that the levels of other plateaus would give. Isotropic noise adds corners until it
+melts the polygons; SGD's noise takes corners away."""
 SMOKE = Config(
     num_examples=100, batch_size=10, num_steps=1200, num_records=60, num_chains=6, num_shown=3, sweep_batches=(10, 1),
     hot_temperatures=(0.01,), sweep_steps=100, sweep_chains=6, local_temperatures=(1e-5,), local_steps=400,
