@@ -444,9 +444,9 @@ def distance_checks(config, arrays):
         found.append(
             Check(label, cross.mean(), 0.1, np.hypot(*errors), 0, "below", "0: the distance is at its ceiling")
         )
-    spreads = {name: spread(config, arrays, name)[:, 3] for name in ("SGD", "isotropic")}
+    spreads = {name: spread(config, arrays, name)[:, -2] for name in ("SGD", "isotropic")}
     (own, own_error), (other, error) = (mean_and_error(each) for each in spreads.values())
-    label = "isotropic: spread of the half-learning time of s = 20, over SGD's"
+    label = f"isotropic: spread of the half-learning time of s = {config.singular_values[-2]:g}, over SGD's"
     error = other / own * np.hypot(error / other, own_error / own)
     found.append(Check(label, other / own, 10, error, 0, "above", "mean distance from the median"))
     last, error = mean_and_error(arrays["half_time"][0, :, -1] / predicted_half_times(config)[-1])
@@ -556,7 +556,7 @@ def plot_distances(panel, arrays):
     panel.set_yticks(range(len(apart)), [LOOKS.get(name, (None, name))[1] for name, _ in apart])
     panel.axvline(0, color="grey", linewidth=0.8)
     panel.set(xlabel="distance of trajectories from SGD's\n(squared maximum mean discrepancy)")
-    panel.set(ylim=(-0.6, len(apart) + 0.2), title="(e) 1 standard error")
+    panel.set(ylim=(-0.6, len(apart) + 0.2), title="(e) distances, 1 standard error")
     panel.legend(loc="upper right", fontsize=7)
 
 
@@ -565,7 +565,7 @@ def plot_noise(panel, config, arrays):
     heights = noise_heights(config)
     for kind, (name, line, marker) in enumerate(((NOISES[0], "-", "o"), (NOISES[1], "--", "x"))):
         curve = np.asarray(mode_noise(grid, target=1.0, **options)[name])
-        panel.plot(grid, curve / curve.max(), color=THEORY, linestyle=line, label=f"{name}, predicted")
+        panel.plot(grid, curve / curve.max(), color=THEORY, linestyle=line, zorder=3, label=f"{name}, predicted")
         for mode, s in enumerate(config.singular_values):
             share = arrays["noise_window_strength"][mode, ::3] / s
             noise_there = arrays["noise_window"][kind, mode, ::3]
