@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
 from sgdsde.arguments import is_traced
-from sgdsde.dynamics.contract import Dynamics, State
+from sgdsde.dynamics.contract import Dynamics, State, check_schedule
 from sgdsde.pytrees import pytree
 
 __all__ = [
@@ -88,8 +88,25 @@ def start_chains(
     for path, leaf in tree_leaves_with_path(params):
         if not is_traced(leaf) and not bool(jnp.isfinite(leaf).all()):
             raise ValueError(f"start{keystr(path)}: contains NaN or inf; start from finite parameters")
-    state = jax.vmap(dynamics.init)(params)
+    state = with_own_keys(jax.vmap(dynamics.init)(params), chain_keys(key, num_chains))
     return Chains(state, jnp.full((num_chains,), -1, jnp.int32)), jnp.int32(0), jnp.zeros(())
+
+
+def with_own_keys(state: Any, keys: jax.Array) -> Any:
+    """The state (num_chains, ...) with every random key that it holds, such as an optimizer's that draws noise, made
+    the chain's own from that key and the chain's."""
+    words = jax.random.key_data(keys)
+    fold = lambda key, word: jax.random.fold_in(jax.random.fold_in(key, word[0]), word[1])
+
+    def own(leaf):
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        each = fold
+        for _ in range(leaf.ndim - 1):
+            each = jax.vmap(each, in_axes=(0, None))
+        return jax.vmap(each)(leaf, words)
+
+    return tree_map(own, state)
 
 
 def _given(leaf: Any, like: Any) -> jax.Array:
@@ -123,7 +140,8 @@ def check_counts(num_steps: int, num_chains: int, every: int, observe: Any) -> N
 
 
 def check_length(dynamics: Dynamics, first_step: Any, num_steps: int) -> None:
-    """Microsteps are counted in 31 bits over a whole run, those before a Trajectory included."""
+    """Microsteps are counted in 31 bits over a whole run, those before a Trajectory included, and a schedule has a
+    rate for every step."""
     done = 0 if is_traced(first_step) else int(first_step)
     if (done + num_steps) * dynamics.substeps >= 2**31:
         raise ValueError(
@@ -131,6 +149,7 @@ def check_length(dynamics: Dynamics, first_step: Any, num_steps: int) -> None:
             "microsteps or more, which is all that the counter of random numbers holds; begin another run, with "
             "another key"
         )
+    check_schedule(getattr(dynamics, "learning_rate", None), done, num_steps)
 
 
 def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: Chains) -> None:
@@ -138,10 +157,11 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
     precisions = {leaf.dtype for leaf in tree_leaves(chains.state.params)}
     for path, leaf in tree_leaves_with_path(dynamics):
         is_real_array = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.ndim(leaf) > 0
-        if is_real_array and leaf.dtype not in precisions:
+        if is_real_array and not any(jnp.promote_types(leaf.dtype, precision) == precision for precision in precisions):
             raise TypeError(
                 f"dynamics{keystr(path)} is {leaf.dtype}, but the parameters are "
-                f"{' and '.join(sorted(p.name for p in precisions))}; cast one with .astype so that they agree"
+                f"{' and '.join(sorted(p.name for p in precisions))}, which it would promote; cast one with .astype so "
+                "that the parameters keep their precision"
             )
     key, before = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (keys, chains.state))
     after = jax.eval_shape(_one_step, dynamics, key, before)

@@ -7,6 +7,7 @@ Sigma(params), the covariance of one example's gradient, is always divided by n:
     Sigma = (1/n) sum_i (g_i - g)(g_i - g)^T,    g_i = grad example_loss(params, example_i),  g = mean of the g_i.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +23,12 @@ from sgdsde.pytrees import as_partial, pytree
 
 __all__ = [
     "Problem",
+    "check_params",
     "coordinate_variances",
     "example_gradients",
     "gradient",
     "gradient_covariance",
+    "gradient_covariance_trace",
     "gradient_variance",
     "loss",
     "weighted_gradient",
@@ -82,15 +85,38 @@ class Problem:
         return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
+def check_params(problem: Problem, params: Any, name: str = "params") -> None:
+    """Raise TypeError or ValueError unless `params` has the structure and the shapes of problem.init's: a loss that is
+    elementwise takes others in silence, and answers for parameters that are not the problem's."""
+    like = problem.params_like
+    if jax.tree.structure(params) != jax.tree.structure(like):
+        raise TypeError(
+            f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {jax.tree.structure(params)}"
+        )
+    for (path, leaf), want in zip(tree_leaves_with_path(params), tree_leaves(like), strict=True):
+        if np.shape(leaf) != want.shape:
+            raise ValueError(
+                f"{name}{keystr(path)}: expected shape {want.shape} as problem.init gives, got {np.shape(leaf)}; give "
+                "the parameters of one chain, and map over many with jax.vmap"
+            )
+
+
 def loss(problem: Problem, params: Any) -> jax.Array:
-    """L(params): the mean example loss plus the penalty."""
+    """L(params): the mean example loss plus the penalty. Raises unless params are like problem.init's, as do all
+    functions of a problem and its params."""
+    check_params(problem, params)
+    return _loss(problem, params)
+
+
+def _loss(problem: Problem, params: Any) -> jax.Array:
     value = _mean_loss(problem, params)
     return value if problem.penalty is None else value + problem.penalty(params)
 
 
 def gradient(problem: Problem, params: Any) -> Any:
     """grad L(params), the drift of every dynamics, with the structure of `params` (penalty included)."""
-    return jax.grad(lambda p: loss(problem, p))(params)
+    check_params(problem, params)
+    return jax.grad(lambda p: _loss(problem, p))(params)
 
 
 def weighted_gradient(problem: Problem, params: Any, weights: jax.Array, indices: jax.Array | None = None) -> Any:
@@ -103,6 +129,7 @@ def weighted_gradient(problem: Problem, params: Any, weights: jax.Array, indices
 
 def example_gradients(problem: Problem, params: Any) -> Any:
     """Each example's gradient g_i, on a leading axis num_examples (the penalty, which adds no noise, left out)."""
+    check_params(problem, params)
     return _gradients_of(problem, params, problem.examples)
 
 
@@ -111,6 +138,7 @@ def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
 
     A minibatch of size B has Sigma/B with replacement and Sigma/B (n-B)/(n-1) without. For small problems.
     """
+    check_params(problem, params)
 
     def outer(deviations):
         centred = jax.vmap(lambda tree: ravel_pytree(tree)[0])(deviations)
@@ -122,16 +150,30 @@ def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
 def coordinate_variances(problem: Problem, params: Any) -> Any:
     """diag Sigma(params) of one example, with the structure of `params`: the variance of every coordinate's gradient
     over the examples (or the row sums of the squared noise factor, where the problem has one)."""
+    check_params(problem, params)
     if problem.noise_factor is not None:
         return tree_map(lambda leaf: jnp.sum(leaf**2, axis=-1), problem.noise_factor(params))
     squares = lambda deviations: tree_map(lambda leaf: jnp.sum(leaf**2, axis=0), deviations)
     return _mean_over_deviations(problem, params, squares)
 
 
-def gradient_variance(problem: Problem, params: Any) -> jax.Array:
-    """tr Sigma(params) of one example, with no dense matrix; divided by the number of parameters it is the variance
-    of the isotropic noise that has the same trace."""
+def gradient_covariance_trace(problem: Problem, params: Any) -> jax.Array:
+    """tr Sigma(params) of one example, with no dense matrix: a *sum* over the parameters, their number times the
+    variance of the isotropic noise that has the same trace. `temperatures` makes the temperature of it."""
     return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in tree_leaves(coordinate_variances(problem, params))]))
+
+
+def gradient_variance(problem: Problem, params: Any) -> jax.Array:
+    """The former name of `gradient_covariance_trace`; `predictions.temperature` asks for another number of this name,
+    the variance in one coordinate."""
+    warnings.warn(
+        "gradient_variance(problem, params) is tr Sigma, a sum over all parameters, while the argument "
+        "gradient_variance of predictions.temperature is the variance in one coordinate: call "
+        "gradient_covariance_trace(problem, params) for the trace and temperatures(dynamics, params) for temperatures",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return gradient_covariance_trace(problem, params)
 
 
 def _mean_loss(problem: Problem, params: Any) -> jax.Array:

@@ -272,6 +272,16 @@ def test_a_float64_array_where_float32_runs_is_named(key):
         simulate(dynamics, jnp.zeros(2, jnp.float32), key, **SIZES)
 
 
+def test_examples_of_lower_precision_are_promoted(key):
+    """As JAX's users expect; the parameters keep theirs."""
+    with jax.numpy_dtype_promotion("standard"):
+        mixed = Problem(lambda x, z: jnp.sum(z * x), np.ones((4, 2), np.float16), lambda key: jnp.zeros(2, jnp.float32))
+        dynamics = sgd(mixed, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+        trajectory = simulate(dynamics, jnp.zeros(2, jnp.float32), key, **SIZES)
+    assert trajectory.params.dtype == jnp.float32
+    np.testing.assert_allclose(trajectory.params, -0.1 * SIZES["num_steps"], rtol=1e-5)
+
+
 def test_going_on_needs_the_same_number_of_chains(discrete, key):
     part = simulate(discrete, jnp.ones(2), key, **SIZES)
     with pytest.raises(ValueError, match="num_chains: 5, but the trajectory to go on from has 4"):

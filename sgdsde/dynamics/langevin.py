@@ -100,7 +100,7 @@ def euler_maruyama(
         _check_separable(problem)
     weights = noise.example_weights if noise.problem is problem else None
     noise = dataclasses.replace(noise, example_weights=weights, problem=None)
-    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate), substeps, scheme)
+    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate, problem), substeps, scheme)
     if weights is not None and dynamics.shares_pass:  # a sample too small for this many substeps is refused here
         jax.eval_shape(lambda: weights(noise.draw(jax.random.key(0)), substeps))
     return dynamics
