@@ -389,7 +389,7 @@ def checks(config, arrays):
         name = f"gradient descent, rate {config.learning_rate / slower:g}: half-learning time farthest from the curve's"
         found.append(Check(name, arrays["descent_half_time"][rate, worst], half[worst], 0, 0.02, "agree", saxe))
     records, plateaus = plateau_records(config, arrays["time"]), np.asarray(plateau_losses(targets), float)
-    for k, (record, level) in enumerate(zip(records[:-1], plateaus[:-1], strict=True)):
+    for k, record, level in list(zip(itertools.count(), records, plateaus))[1:-1]:  # neither the start nor the end
         value, error = arrays["loss"][0, record], arrays["loss_error"][0, record]
         source = "half the sum of the squares not learnt"
         found.append(Check(f"SGD: loss with {k} modes learnt", value, level, error, 0.001, "agree", source))

@@ -233,7 +233,7 @@ def checks(config, arrays):
             ratio = arrays["further_ratio"] if decay == config.further_decay else later[i]
             found.append(Check(f"{label}: {at_epoch}", *around(ratio, 0.6), "above", bound))
         if decay == config.further_decay:
-            most, error = fraction(np.asarray(ratio) > 0.5)
+            most, error = fraction(np.asarray(arrays["further_ratio"]) > 0.5)
             found.append(Check(f"{label}: splits of a {at_epoch} over 1/2", most, 0.5, error, 0, "above",
                                "1/2: two equal frequencies"))  # fmt: skip
         if i:

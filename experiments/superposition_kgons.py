@@ -395,7 +395,7 @@ def checks(config, arrays):
         found.append(Check(f"c = {c}: plateaus without a biased feature", bare, 0.2, error, 0, "below", "m = 0"))
         reached = len({plateau.chain for plateau in resting}) / config.num_chains
         found.append(Check(f"c = {c}: runs that rest", reached, 1, 0, 0.05, "agree", "every run meets a plateau"))
-    weights = arrays["many_weights"]
+    weights, (c, resting) = arrays["many_weights"], list(models(config, arrays))[-1]
     astray = [
         not shares_a_corner(weights[(plateau.first + plateau.last) // 2, plateau.chain])
         for plateau in resting
@@ -472,6 +472,7 @@ def plot(config, arrays):
     for index, (c, resting) in enumerate(models(config, arrays)):
         draw_losses(config, panels[0, index], arrays, index, c, resting)
         panels[0, index].set_title(f"({'ab'[index]}) SGD, c = {c}: lines L(k, c), labels k, m")
+    c, resting = list(models(config, arrays))[-1]
     draw_polygons(panels[0, 2], arrays["many_weights"], resting, c)
     draw_occupation(config, panels[1, 0], arrays["temperature"], arrays["isotropic"][:, 0], arrays["isotropic"][:, 1])
     panels[1, 0].set_title(f"(d) isotropic noise, c = {config.few_features}")

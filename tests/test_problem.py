@@ -1,6 +1,7 @@
 """Problem: gradients and covariances against formulas written out, and what it refuses."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -212,6 +213,31 @@ def test_float32_stays_float32():
     problem = Problem(lambda x, z: 0.5 * (x @ x) + z @ x, z, lambda k: jnp.zeros(1, jnp.float32))
     assert gradient(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
     assert gradient_covariance(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("values", [np.array([2**31]), np.array([-(2**40), 0]), np.array([2**32], np.uint64)], ids=str)
+def test_integers_that_do_not_fit_are_refused(values):
+    message = (
+        r"^Problem.examples\['time'\]: u?int64 is cast to u?int32, because jax_enable_x64 is off, and numbers like"
+    )
+    with jax.enable_x64(False), pytest.raises(ValueError, match=message):
+        Problem(lambda x, z: jnp.sum(x), {"time": values}, lambda key: jnp.zeros(2))
+
+
+def test_floats_that_do_not_fit_are_refused_or_said():
+    """1.7e9 seconds lie 128 apart in float32."""
+    make = lambda values: Problem(lambda x, z: jnp.sum(x) * z, values, lambda key: jnp.zeros(2))
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match=r"float64 is cast to float32.* like 1e[+]39 do not fit; rescale them"):
+            make(np.array([1e39, 0.0]))
+        with pytest.warns(
+            UserWarning, match=r"rounds numbers by up to 50 where they spread over 1e[+]03; subtract their"
+        ):
+            make(1.7e9 + 50 + np.array([0.0, 1000.0]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert make(np.random.default_rng(0).normal(size=100)).examples.dtype == np.float32
+            assert make(np.full(3, 0.1)).examples.dtype == np.float32
 
 
 @pytest.mark.parametrize(

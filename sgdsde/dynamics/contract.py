@@ -10,8 +10,9 @@ from jax.tree_util import tree_leaves
 from sgdsde.arguments import is_traced, number
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial
+from sgdsde.randomness import draw
 
-__all__ = ["Dynamics", "State", "check_learning_rate", "check_schedule", "probe", "rate_at", "slot_of"]
+__all__ = ["Dynamics", "State", "check_learning_rate", "check_schedule", "derived_draw", "probe", "rate_at", "slot_of"]
 
 
 class State(NamedTuple):
@@ -28,9 +29,10 @@ class Dynamics(Protocol):
     init(params) -> State
     variates, arrange: all the randomness of one microstep, as a pytree of independent `randomness.Variates`, and what
         makes the draws of an array for each of them.
-    draw(key, step, substep) -> draws: `arrange` of the variates' numbers at that microstep, a pure function of the key
-        and the integer counters. A dynamics of period > 1 (an epoch) draws a whole period at its first step, on a
-        leading axis: minibatches of its `batch_size`.
+    draw = derived_draw, where a class has it: draw(key, step, substep) -> draws, `arrange` of the variates' numbers at
+        that microstep, a pure function of the key and the integer counters. The loop draws in this way whatever `draw`
+        says: `simulate` refuses another. A dynamics of period > 1 (an epoch) draws a whole period at its first step,
+        on a leading axis: minibatches of its `batch_size`.
     advance(state, draws, step) -> State: one microstep, deterministic. A step is `substeps` microsteps. It adds to
         every parameter, so that one which is not finite stays so.
     duration(step): the physical time of one step (the learning rate over 1 - momentum), NaN where there is none.
@@ -46,7 +48,6 @@ class Dynamics(Protocol):
     def variates(self) -> Any: ...
     def arrange(self, numbers: Any) -> Any: ...
     def init(self, params: Any) -> State: ...
-    def draw(self, key: jax.Array, step: Any, substep: Any) -> Any: ...
     def advance(self, state: State, draws: Any, step: Any) -> State: ...
     def duration(self, step: Any) -> Any: ...
 
@@ -54,6 +55,11 @@ class Dynamics(Protocol):
 def slot_of(dynamics: Dynamics, step: Any, substep: Any) -> jax.Array:
     """The number of a microstep in the whole run, step * substeps + substep: the counter of its randomness."""
     return jnp.asarray(step).astype(jnp.uint32) * np.uint32(dynamics.substeps) + jnp.asarray(substep).astype(jnp.uint32)
+
+
+def derived_draw(dynamics: Any, key: jax.Array, step: Any, substep: Any) -> Any:
+    """The draws of one microstep, arrange(the variates' numbers): the method `draw` of every dynamics."""
+    return dynamics.arrange(draw(dynamics.variates, key, slot_of(dynamics, step, substep)))
 
 
 def rate_at(learning_rate: Any, step: Any) -> Any:

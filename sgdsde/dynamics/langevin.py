@@ -20,11 +20,10 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.arguments import count, is_traced
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.noise import Noise
 from sgdsde.problem import Problem, gradient, weighted_gradient
 from sgdsde.pytrees import pytree
-from sgdsde.randomness import draw
 
 __all__ = ["EulerMaruyama", "euler_maruyama", "explicit", "implicit", "tamed"]
 
@@ -137,8 +136,7 @@ class EulerMaruyama:
     def arrange(self, numbers):
         return numbers
 
-    def draw(self, key, step, substep):
-        return draw(self.variates, key, slot_of(self, step, substep))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         rate = rate_at(self.learning_rate, step)

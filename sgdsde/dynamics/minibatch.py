@@ -15,12 +15,11 @@ import optax
 from jax.tree_util import keystr, tree_leaves_with_path, tree_map
 
 from sgdsde.arguments import number
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
 from sgdsde.pytrees import pytree
-from sgdsde.randomness import draw
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
 
@@ -113,8 +112,7 @@ class SGD:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
@@ -160,8 +158,7 @@ class Optimizer:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
