@@ -7,9 +7,9 @@ temperature. SGD itself is Gibbs along x only in the limit of small rates, and a
 fits.
 
 L = barrier (x^2 - 1)^2 + curvature y^2/2 is written as a finite sum whose example gradients have a correlated, unequal
-covariance Sigma. Four dynamics run for the same physical time at each of several learning rates: SGD with batches drawn
-with replacement; the isotropic SDE (v = tr C/2), the anisotropic SDE (C = Sigma/B), and a Levy SDE whose scale makes
-tail index 2 the isotropic one. All chains start in the left well, so that a run too short would show as too many of
+covariance Sigma. Four dynamics run at each of several learning rates: SGD with batches drawn with replacement; the
+isotropic SDE (v = tr C/2), the anisotropic SDE (C = Sigma/B), and a Levy SDE whose scale makes tail index 2 the
+isotropic one. All chains start in the left well, so that a run too short would show as too many of
 them there. How long is enough is predicted: expectations approach their stationary values like exp(-r t), r the
 relaxation rate of the Fokker-Planck equation along x; the isotropic SDE, the coldest along x, is the slowest of the
 Gaussian ones. SGD and the Levy SDE are also held against exact laws of x, those of their own one-step kernels on a
@@ -19,10 +19,10 @@ What it does not say: distances are largest gaps between distribution functions 
 each rate and dynamics; the largest gap of a sample is never 0. That x and y are independent under the isotropic SDE is
 seen in their covariance and in the mean of y at given x, not in every moment. What separates SGD along x from Gibbs at
 T_x vanishes with the rate; it is judged at the largest one, at the place where the exact law says that it is largest,
-and not for every temperature. The SDEs take four microsteps a step, which moves them a little from
-continuous time, inside the tolerance. Of the Levy SDE, distances to Gibbs are to the nearest of 400
-temperatures from T/4 to 16 T, and their error is a bound for a minimised distance. Rates, barrier and covariance are
-this project's choice. A more correlated or less unequal covariance moves T_x/T and the covariance of x and y.
+and not for every temperature. The SDEs take four microsteps a step, which moves them a little from continuous time,
+inside the tolerance. Of the Levy SDE, distances to Gibbs are to the nearest of 400 temperatures from T/4 to 16 T, and
+their error is a bound for a minimised distance. Rates, barrier and covariance are this project's choice. A more
+correlated or less unequal covariance moves T_x/T and the covariance of x and y.
 
 Source: T = eta v/2 for noise covariance v I: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); a constant Sigma that does
 not commute with the Hessian has no Gibbs law; wells under stable noise: Chechkin et al. 2002.
@@ -54,11 +54,11 @@ from sgdsde.predictions import (
     temperature,
 )
 
-SEE = """With T = rate tr C/4, the isotropic SDE is within
-{isotropic, rate 0.1: distance along x to Gibbs at T | within} of Gibbs at T, and x and y are uncorrelated. Along x the
-anisotropic SDE is within {anisotropic, rate 0.1: distance along x to Gibbs at T_x | within} of Gibbs at T_x = 1.5 T,
-but x and y are correlated, as in SGD ({SGD, rate 0.1: covariance of x and y | z} standard errors). The Levy SDE is Gibbs
-at no temperature ({levy, rate 0.1: distance along x to the nearest Gibbs | z})."""
+SEE = """With T = rate tr C/4, the isotropic SDE is within {isotropic, rate 0.1: distance along x to Gibbs at T |
+within} of Gibbs at T, and x and y are uncorrelated. Along x the anisotropic SDE is within {anisotropic, rate 0.1:
+distance along x to Gibbs at T_x | within} of Gibbs at T_x = 1.5 T, but x and y are correlated, as in SGD ({SGD, rate
+0.1: covariance of x and y | z} standard errors). The Levy SDE is Gibbs at no temperature (the nearest is {levy, rate
+0.1: distance along x to the nearest Gibbs | z} standard errors away)."""
 
 
 @dataclass(frozen=True)
@@ -352,6 +352,7 @@ def plot(config, arrays):
     joint_panel(joint, config, arrays)
     levy_panel(levy, config, arrays)
     distance_panel(distances, config, arrays)
+    figure.supxlabel("bars: one standard error", fontsize=8)
     return figure
 
 
@@ -368,10 +369,13 @@ def marginal_panel(panel, config, arrays):
         panel.plot(GRID, gibbs(config, t), color=style.COLOURS["gibbs"], linestyle=line, label=label)
     for name in ("isotropic", "anisotropic", "SGD"):
         look = style.line(name) | {"linestyle": "none"}
-        panel.errorbar(*histogram(config, arrays, name), **look, markersize=3.5, label=TITLES[name])
+        face = "white" if name == "SGD" else look["color"]
+        panel.errorbar(
+            *histogram(config, arrays, name), **look, markersize=4.5, markerfacecolor=face, label=TITLES[name]
+        )
     panel.set(
         title="(a) along x, each Gaussian SDE is Gibbs", xlabel=f"x across the wells (learning rate {rate:.3g})",
-        ylabel="density of x", xlim=(-2, 2), ylim=(0, 1.05),
+        ylabel="density of x", xlim=(-2, 2), ylim=(0, 1.1),
     )  # fmt: skip
     panel.legend(ncols=2, loc="upper center", columnspacing=1.0, handlelength=1.8)
 
@@ -383,10 +387,12 @@ def joint_panel(panel, config, arrays):
     panel.plot(x, density @ y / density.sum(axis=1), **style.line("theory"), label="Fokker-Planck, anisotropic")
     for name in ("isotropic", "anisotropic", "SGD"):
         look, j = style.line(name) | {"linestyle": "none"}, DYNAMICS.index(name)
-        panel.errorbar(middle, arrays["mean_y"][0, j], arrays["mean_y_error"][0, j], **look, label=TITLES[name])
+        face = "white" if name == "SGD" else look["color"]
+        means, errors = arrays["mean_y"][0, j], arrays["mean_y_error"][0, j]
+        panel.errorbar(middle, means, errors, **look, markersize=5, markerfacecolor=face, label=TITLES[name])
     panel.set(
         title="(b) jointly, only the isotropic SDE", xlabel=f"x (learning rate {rate:.3g})",
-        ylabel="mean of y among chains near x", xlim=(-1.7, 1.7),
+        ylabel="mean of y among chains near x", xlim=(-1.7, 1.7), ylim=(-0.32, 0.62),
     )  # fmt: skip
     panel.legend(loc="upper left")
 
