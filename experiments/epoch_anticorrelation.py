@@ -3,7 +3,7 @@
 The minibatches of one epoch are disjoint, so that their noise sums to zero. In directions that relax faster than an
 epoch nothing is felt of it: the variance is eta C/(h (2 - eta h)), as for independent minibatches. In flatter ones it
 stops growing, at eta^2 C (M + 1)/6 with M minibatches an epoch; the crossover is near h = 3 (1 - mu)/(eta (M + 1)). And
-the variance depends on where in an epoch one looks: at its boundaries it is smaller by orders of magnitude.
+the variance depends on where in an epoch one looks: without momentum it is smallest at its boundaries.
 
 A diagonal quadratic with fixed example gradients, twelve curvatures over three decades. Flat directions, where
 successive epochs are correlated, have several coordinates of equal curvature with uncorrelated example gradients: they
@@ -12,9 +12,14 @@ relax for 60 epochs, 11 relaxation times of the flattest variance (a remainder o
 
 Source: Kuehn and Rosenow 2023 (arXiv 2306.05300), their flat limit and crossover; the exact discrete law, phase by
 phase and with momentum, is `predictions.epoch_covariance`.
-Command: `sgdsde reproduce epoch_anticorrelation`, about 2 minutes on two cores. One should see: every variance within
-2 % of the exact law at every phase; the flattest direction, without momentum, 31 times below independent sampling on
-average and 1,200 times at the boundary of an epoch.
+Command: `sgdsde reproduce epoch_anticorrelation`.
+
+What it does not say: one quadratic with noise that does not depend on the position, 1,000 examples and minibatches of
+20 that divide them, two momenta, 500 chains from one seed. The factors are those of the flattest of our twelve
+curvatures, 0.0195 at rate 0.1: in flatter directions the boundary's goes on growing like 1/h^2, the average's like 1/h.
+At that curvature the plateau is 2 % below Kuehn and Rosenow's flat limit, so that the crossover read off from it lies
+as far above 3/(eta (M + 1)); it is compared with the exact law's. "Worst phase" and "worst curvature" are the largest
+of up to 50 deviations. Under momentum 0.9 the factors are much smaller, and the boundary is not the smallest phase.
 """
 
 import dataclasses
@@ -30,6 +35,11 @@ from sgdsde.dynamics.contract import State
 from sgdsde.dynamics.minibatch import SGD
 from sgdsde.predictions import epoch_covariance, epoch_noise_autocovariance, sgd_covariance
 from sgdsde.pytrees import pytree
+
+SEE = """Without momentum, sampling by epochs makes the variance of the flattest direction {momentum 0: independent over
+epochs, flattest, average} times smaller than independent minibatches do, on average over an epoch, and {momentum 0:
+independent over epochs, flattest, boundary} times smaller at an epoch's end; in the steepest direction the two agree
+(ratio {momentum 0: epochs over independent, steepest})."""
 
 
 @dataclass(frozen=True)
@@ -228,8 +238,7 @@ def worst(mean, error, exact):
 
 
 def checks(config, arrays):
-    found, hs = [], curvatures(config)
-    exact_source, flat_source = "predictions.epoch_covariance (exact)", "Kuehn and Rosenow 2023, flat limit"
+    found, hs, exact_source = [], curvatures(config), "predictions.epoch_covariance (exact)"
     for i, momentum in enumerate(config.momenta):
         exact = exact_epochs(config, momentum)
         phases, phase_errors = statistics(arrays["epoch"][i])
@@ -237,7 +246,7 @@ def checks(config, arrays):
         for j, h in enumerate(hs):
             label = f"momentum {momentum:g}, curvature {h:.3g}"
             found.append(
-                Check(f"{label}: averaged variance", averages[j], exact[:, j].mean(), errors[j], 0.02, "agree",
+                Check(f"{label}: averaged variance", averages[j], exact[:, j].mean(), errors[j], 0.012, "agree",
                       exact_source)
             )  # fmt: skip
             measured, error = worst(phases[:, j], phase_errors[:, j], exact[:, j])
@@ -248,18 +257,21 @@ def checks(config, arrays):
             label = f"momentum {momentum:g}, {sampling.replace('_', ' ')}: worst curvature, relative"
             found.append(Check(label, measured, 0, error, 0.02, "agree", "predictions.sgd_covariance (exact)"))
         own = exact_independent(config, momentum, "without_replacement")
-        label = f"momentum {momentum:g}: epochs over independent, "
-        ratios, ratio_errors = averages / own, errors / own
-        found.append(Check(f"{label}flattest", ratios[0], 0.3, ratio_errors[0], 0, "below", flat_source))
-        found.append(Check(f"{label}steepest", ratios[-1], 0.9, ratio_errors[-1], 0, "above", flat_source))
-        boundary, error = phases[0, 0] / averages[0], phase_errors[0, 0] / averages[0]
-        label = f"momentum {momentum:g}: flattest, boundary of an epoch over average"
-        found.append(Check(label, boundary, 0.5, error, 0, "below", flat_source))
+        for place, part, mean, error, law in (
+            ("average", 0.0045, averages[0], errors[0], exact[:, 0].mean()),
+            ("boundary", 0.016, phases[0, 0], phase_errors[0, 0], exact[0, 0]),
+        ):
+            label = f"momentum {momentum:g}: independent over epochs, flattest, {place}"
+            factor, error = own[0] / mean, own[0] * error / mean**2
+            found.append(Check(label, factor, own[0] / law, error, part, "agree", exact_source))
+        label = f"momentum {momentum:g}: epochs over independent, steepest"
+        known = exact[:, -1].mean() / own[-1]
+        found.append(Check(label, averages[-1] / own[-1], known, errors[-1] / own[-1], 0.012, "agree", exact_source))
         groups = np.asarray(arrays["epoch"][i], float).mean(axis=1) / own
         measured, error = halving(hs, groups)
         predicted, _ = halving(hs, np.stack([exact.mean(axis=0) / own] * 3))
         label = f"momentum {momentum:g}: curvature where epochs halve the variance"
-        found.append(Check(label, measured, predicted, error, 0.05, "agree", exact_source))
+        found.append(Check(label, measured, predicted, error, 0.014, "agree", exact_source))
     found.append(crossing_check(config, arrays))
     found += noise_checks(config, arrays)
     found.append(Check("chains diverged", arrays["num_diverged"].sum(), 0, 0, 0, "agree", "none may"))
@@ -276,13 +288,15 @@ def halving(hs, groups):
 
 
 def crossing_check(config, arrays):
-    """Where the plateau, as measured in the flattest direction without momentum, meets the law of independent noise."""
+    """Where the plateau, as found in the flattest direction without momentum, meets the law eta C/(2 h) of independent
+    minibatches; in Kuehn and Rosenow's flat limit it does so at 3/(eta (M + 1))."""
     mean, error = statistics(arrays["epoch"][0].mean(axis=1))
-    measured = config.learning_rate * noise_variance(config) / (2 * mean[0])
+    meeting = config.learning_rate * noise_variance(config) / 2
+    measured, predicted = meeting / mean[0], meeting / exact_epochs(config, 0.0)[:, 0].mean()
+    source = "predictions.epoch_covariance (exact); Kuehn and Rosenow 2023: 3/(eta (M + 1)) as h tends to 0"
     return Check(
-        "crossover curvature, momentum 0", measured, crossover(config, 0.0), measured * error[0] / mean[0], 0.1,
-        "agree", "Kuehn and Rosenow 2023: 3/(eta (M + 1)), where eta^2 C (M + 1)/6 = eta C/(2 h)",
-    )  # fmt: skip
+        "crossover curvature, momentum 0", measured, predicted, measured * error[0] / mean[0], 0.004, "agree", source
+    )
 
 
 def noise_checks(config, arrays):
@@ -292,25 +306,27 @@ def noise_checks(config, arrays):
     for momentum, each in zip(config.momenta, arrays["noise_autocovariance"]):
         groups, label = np.asarray(each, float), f"noise, momentum {momentum:g}"
         variance, error = statistics(groups[:, 0])
-        found.append(Check(f"{label}: variance of one step", variance, exact[0], error, 0.02, "agree", source))
+        found.append(Check(f"{label}: variance of one step", variance, exact[0], error, 0.0022, "agree", source))
         measured, error = statistics(groups[:, 1:] @ shape)
-        found.append(Check(f"{label}: size of the anti-correlation", measured, 1, error, 0.02, "agree", source))
+        found.append(Check(f"{label}: size of the anti-correlation", measured, 1, error, 0.006, "agree", source))
         mean, error = statistics(groups[:, 1:])
         deviation = (mean - exact[1:]) / exact[0]
         deviation, error = deviation[np.argmax(np.abs(deviation))], error.max() / exact[0]
-        found.append(Check(f"{label}: worst lag, over C", deviation, 0, error, 0.005, "agree", source))
+        found.append(Check(f"{label}: worst lag, over C", deviation, 0, error, 0.002, "agree", source))
         measured, error = statistics((groups[:, 0] + 2 * groups[:, 1:].sum(axis=1)) / exact[0])
         source_of_sum = "the noise of an epoch sums to zero"
-        found.append(Check(f"{label}: sum over all lags, over C", measured, 0, error, 0.02, "agree", source_of_sum))
+        found.append(Check(f"{label}: sum over all lags, over C", measured, 0, error, 0.006, "agree", source_of_sum))
     return found
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 2, width=10.0, height=7.2)
-    variance_panel(axes[0, 0], config, arrays)
-    phase_panel(axes[0, 1], config, arrays)
-    noise_panel(axes[1, 0], config, arrays)
-    deviation_panel(axes[1, 1], config, arrays)
+    figure, axes = style.figure(1, 3, width=12.0, height=4.0)
+    variance_panel(axes[0], config, arrays)
+    phase_panel(axes[1], config, arrays)
+    noise_panel(axes[2], config, arrays)
+    figure.supxlabel(
+        r"bars: one standard error; $\eta$ learning rate, $\mu$ momentum, M minibatches in an epoch", fontsize=8
+    )
     return figure
 
 
@@ -325,20 +341,26 @@ def variance_panel(panel, config, arrays):
         own, own_error = statistics(arrays["independent"][-1, i])
         panel.plot(fine, exact_epochs(config, momentum, fine).mean(axis=0), color=colour)
         panel.plot(fine, exact_independent(config, momentum, "without_replacement", fine), color=colour, ls="--", lw=1)
-        panel.errorbar(hs, mean, error, color=colour, marker="o", ls="none", label=f"epochs, momentum {momentum:g}")
+        panel.errorbar(hs, mean, error, color=colour, marker="o", ls="none", label=rf"epochs, $\mu$ = {momentum:g}")
         panel.errorbar(
             hs, own, own_error, color=colour, marker="s", markerfacecolor="white", ls="none",
-            label=f"independent, momentum {momentum:g}",
+            label=rf"independent, $\mu$ = {momentum:g}",
         )  # fmt: skip
         panel.axvline(crossover(config, momentum), color=colour, ls=":", lw=1)
+    averages = arrays["epoch"][0].mean(axis=(0, 1))
+    own = exact_independent(config, config.momenta[0], "without_replacement")
+    span = {"arrowstyle": "<->", "color": "grey"}
+    panel.annotate("", (hs[0], averages[0]), (hs[0], own[0]), arrowprops=span)
+    panel.annotate(f" {own[0] / averages[0]:.0f} x", (hs[0], np.sqrt(averages[0] * own[0])), va="center")
     panel.plot([], [], color="grey", ls="-", label="exact law, epochs")
     panel.plot([], [], color="grey", ls="--", lw=1, label="exact law, independent")
     panel.plot([], [], color="grey", ls=":", lw=1, label=r"$h = 3 (1 - \mu)/(\eta (M + 1))$")
     panel.set(
         xscale="log", yscale="log", xlabel="curvature h", ylabel="variance, averaged over an epoch",
-        title="(a) epochs stop the growth towards flat directions",
+        title="(a) epochs stop the growth to flat directions",
     )  # fmt: skip
-    panel.legend(fontsize=7)
+    panel.set_ylim(2e-4, 60)
+    panel.legend(ncols=2, columnspacing=0.8, handlelength=1.6, loc="upper center")
 
 
 def phase_panel(panel, config, arrays):
@@ -346,17 +368,20 @@ def phase_panel(panel, config, arrays):
     chosen = sorted({0, round(0.3 * last), round(0.5 * last), last})
     own, exact = exact_independent(config, config.momenta[0], "without_replacement"), exact_epochs(config, 0.0)
     mean, error = statistics(arrays["epoch"][0])
+    panel.axhline(1, color="grey", lw=0.8)
     for j, colour in zip(chosen, COLOURS):
         panel.plot(exact[:, j] / own[j], color=colour)
         panel.errorbar(
             np.arange(len(mean)), mean[:, j] / own[j], error[:, j] / own[j], color=colour, marker="o", markersize=2.5,
-            ls="none", label=f"h = {hs[j]:.2g}",
+            ls="none", label=f"h = {hs[j]:.2g}: {(mean[:, j] / own[j]).mean():.3g} on average",
         )  # fmt: skip
     panel.set(
-        yscale="log", xlabel="phase k, steps since the beginning of an epoch",
-        ylabel="variance / that of independent minibatches", title="(b) phase by phase, momentum 0 (lines: exact law)",
+        yscale="log", ylim=(3e-4, 40), xlabel="phase k, steps since the beginning of an epoch",
+        ylabel="variance / that of independent minibatches", title="(b) momentum 0 (lines: exact law)",
     )  # fmt: skip
-    panel.legend(ncols=2)
+    factor = round(own[0] / mean[0, 0], -2)
+    panel.annotate(f"  1/{factor:,.0f}", (0, mean[0, 0] / own[0]), va="center")
+    panel.legend(loc="upper center")
 
 
 def noise_panel(panel, config, arrays):
@@ -374,27 +399,3 @@ def noise_panel(panel, config, arrays):
         title="(c) the noise of an epoch sums to zero",
     )  # fmt: skip
     panel.legend()
-
-
-def deviation_panel(panel, config, arrays):
-    hs = curvatures(config)
-    panel.axhspan(-2, 2, color=style.COLOURS["theory"], alpha=0.2, lw=0, label="exact law ± 2 %")
-    for i, (momentum, colour) in enumerate(zip(config.momenta, COLOURS)):
-        exact = exact_epochs(config, momentum)
-        mean, error = statistics(arrays["epoch"][i])
-        deviation = 100 * (mean / exact - 1)
-        panel.plot(
-            np.tile(hs * 1.06 ** (2 * i - 1), len(deviation)), deviation.ravel(), ".", color=colour, markersize=1.5,
-            label=f"each phase, momentum {momentum:g}",
-        )  # fmt: skip
-        mean, error = statistics(arrays["epoch"][i].mean(axis=1))
-        total = exact.mean(axis=0)
-        panel.errorbar(
-            hs * 1.12 ** (2 * i - 1), 100 * (mean / total - 1), 590 * error / total, color=colour, marker="o",
-            ls="none", label=f"averaged, momentum {momentum:g}",
-        )  # fmt: skip
-    panel.set(
-        xscale="log", ylim=(-3, 4.5), xlabel="curvature h", ylabel="deviation, % (bars: 5.9 standard errors)",
-        title="(d) measured over exact variance",
-    )  # fmt: skip
-    panel.legend(ncols=2)

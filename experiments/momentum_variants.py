@@ -1,4 +1,4 @@
-"""Three forms of momentum at one learning rate have three temperatures; label noise has an isotropic law, not Gibbs.
+"""Three forms of momentum at one learning rate have three laws; label noise at small rates has an isotropic one.
 
 On a quadratic with Hessian H and constant noise covariance C, which does not commute with it, the stationary covariance
 is exact at any rate for the heavy ball (m' = mu m + g, x' = x - eta m'), for Nesterov's momentum as optax computes it
@@ -9,17 +9,20 @@ at momentum 0.9 it is half of it, at 0.5 and large rates twice; the heavy ball's
 1/(1 - eta h/(2 (1 + mu))) in one dimension.
 
 With Sigma = s^2 H, the noise of labels at the minimum of a squared loss with the half, S = (eta s^2/B)(2 I - eta H)^-1:
-at small rates isotropic whatever H, where Gibbs at the mean temperature is as narrow as each direction is steep.
+isotropic as eta h tends to 0 whatever H, where Gibbs at the mean temperature is as narrow as each direction is steep.
 
 The simulations are of the same minibatches through `sgd` and `optimizer`; the rate is put into the loss (eta H and
 eta^2 Sigma at rate 1), which is the same recursion.
 
 Source: Liu, Ziyin, Ueda 2021 (arXiv 2012.03636), heavy ball; the other two are solutions of the same discrete Lyapunov
 equation (`predictions.momentum_variants`); label noise: Blanc et al. 2020 (1904.09080).
-Command: `sgdsde reproduce momentum_variants`, under a minute on two cores. One should see: every whitened covariance
-within 2 % of its law; at momentum 0.9 and eta h = 0.3 the steep direction at 0.49 times the rule with Nesterov's form,
-1.09 times with the heavy ball, 0.10 times with the average; flat over steep variance under label noise 0.97 at
-eta h = 0.1, where Gibbs says 2.25.
+Command: `sgdsde reproduce momentum_variants`.
+
+What it does not say: one quadratic in two dimensions, two momenta, three rates, minibatches of one of 32 examples,
+60,000 chains from one seed; second moments only, not whether the laws are Gaussian. The label noise has s = 1 and is
+the same everywhere, as at a minimum; no network is trained. Its law is isotropic for eta h << 1 only: at eta h = 0.8
+the flat direction has 0.7 times the steep one's variance. Libraries call all three forms
+"momentum": which of them is meant decides the temperature.
 """
 
 import functools
@@ -39,6 +42,14 @@ from sgdsde.predictions import (
     sde_covariance,
     sgd_covariance,
 )
+
+SEE = """Variance of the steep direction at momentum 0.9 and rate x curvature 0.3, over that of plain SGD at the rate
+eta/(1 - mu): heavy ball {heavy ball, momentum 0.9, eta h = 0.3: steep direction over eta/(1 - mu)}, Nesterov {Nesterov,
+momentum 0.9, eta h = 0.3: steep direction over eta/(1 - mu)}, exponential average {exponential average, momentum 0.9,
+eta h = 0.3: steep direction over eta/(1 - mu)}. Under label noise at rate x curvature 0.1 the flat direction has
+{label noise, eta h = 0.1: flat over steep variance | predicted} times the steep one's variance (met within
+{label noise, eta h = 0.1: flat over steep variance | within}), where Gibbs says {label noise, eta h = 0.1: flat over
+steep variance, Gibbs | predicted}."""
 
 
 @dataclass(frozen=True)
@@ -177,28 +188,34 @@ def checks(config, arrays):
                 name = f"{variant}, momentum {momentum:g}, eta h = {rate:g}"
                 source = "discrete Lyapunov equation"
                 measured, error = whitened_deviation_of_groups(moments, law(variant, momentum, rate))
-                found.append(Check(f"{name}: worst whitened entry", measured, 0, error, 0.02, "agree", source))
-            steep, error = along(STEEP, arrays["variants"][i, j, -1])
-            expected = STEEP @ rule(momentum, rates[-1]) @ STEEP
-            name = f"{variant}, momentum {momentum:g}, eta h = {rates[-1]:g}: steep direction against eta/(1 - mu)"
-            found.append(Check(name, steep, expected, error, 0, "differ", "momentum as a larger learning rate"))
+                found.append(Check(f"{name}: worst whitened entry", measured, 0, error, 0.0105, "agree", source))
+            middle, largest = len(rates) // 2, len(rates) - 1
+            for k, expect in ((middle, "agree"), (largest, "differ")):
+                steep, error = along(STEEP, arrays["variants"][i, j, k]) / (STEEP @ rule(momentum, rates[k]) @ STEEP)
+                name = f"{variant}, momentum {momentum:g}, eta h = {rates[k]:g}: steep direction over eta/(1 - mu)"
+                if expect == "agree":
+                    exact = over_the_rule(variant, momentum, rates[k])
+                    found.append(Check(name, steep, exact, error, 0.01, expect, "discrete Lyapunov equation"))
+                else:
+                    found.append(Check(f"{name}, 1", steep, 1, error, 0, expect, "momentum as a larger learning rate"))
     for k, rate in enumerate(rates):
         measured, error = whitened_deviation_of_groups(arrays["labels"][k], label_law(config, rate))
         name = f"label noise, eta h = {rate:g}"
-        found.append(
-            Check(f"{name}: worst whitened entry", measured, 0, error, 0.02, "agree", "(eta s^2/B)(2 I - eta H)^-1")
-        )
+        source = "(eta s^2/B)(2 I - eta H)^-1"
+        found.append(Check(f"{name}: worst whitened entry", measured, 0, error, 0.0105, "agree", source))
         (steep, steep_error), (flat, flat_error) = (along(each, arrays["labels"][k]) for each in (STEEP, FLAT))
         ratio, ratio_error = flat / steep, flat / steep * np.hypot(steep_error / steep, flat_error / flat)
         curvatures = np.linalg.eigvalsh(HESSIAN)
-        source = "Gibbs: variances T/h"
-        name = f"{name}: flat over steep variance"
-        found.append(Check(name, ratio, curvatures[1] / curvatures[0], ratio_error, 0, "below", source))
+        exact, name = label_law(config, rate), f"{name}: flat over steep variance"
+        exact = (FLAT @ exact @ FLAT) / (STEEP @ exact @ STEEP)
+        found.append(Check(name, ratio, exact, ratio_error, 0.0145, "agree", source))
+        gibbs = curvatures[1] / curvatures[0]
+        found.append(Check(f"{name}, Gibbs", ratio, gibbs, ratio_error, 0, "below", "Gibbs: variances T/h"))
     return [*found, Check("chains diverged", arrays["num_diverged"], 0, 0, 0, "agree", "none may")]
 
 
 def plot(config, arrays):
-    figure, (momentum_panel, label_panel) = style.figure(1, 2, width=9.0, height=3.8)
+    figure, (momentum_panel, label_panel) = style.figure(1, 2, width=10.0, height=4.3)
     fine = np.geomspace(0.5 * min(config.rate_times_curvature), 1.15 * max(config.rate_times_curvature), 60)
     colours = [style.COLOURS[name] for name in ("SGD", "anisotropic", "isotropic")]
     for i, (variant, colour) in enumerate(zip(VARIANTS, colours)):
@@ -212,10 +229,11 @@ def plot(config, arrays):
                 )
     momentum_panel.axhline(1, color=style.COLOURS["gibbs"], linewidth=1, label="the rule $\\eta/(1-\\mu)$")
     momentum_panel.set(
-        xscale="log", yscale="log", xlabel="learning rate x largest curvature", ylim=(0.06, 4.5),
+        xscale="log", yscale="log", xlabel="learning rate x largest curvature", ylim=(0.06, 9),
         ylabel="variance of the steep direction / the rule's",
+        title="(a) three forms of momentum (lines: exact)",
     )  # fmt: skip
-    momentum_panel.legend(fontsize=7, ncols=2, loc="upper left")
+    momentum_panel.legend(ncols=2, loc="upper left", columnspacing=1.0)
     momentum_panel.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
     values = np.linalg.eigvalsh(HESSIAN)
     for direction, name, colour, marker, curvature in (
@@ -233,9 +251,10 @@ def plot(config, arrays):
             label_panel.errorbar(rate, value / (unit * rate), error / (unit * rate), color=colour, marker=marker)
     label_panel.set(
         xscale="log", xlabel="learning rate x largest curvature", ylim=(0, 2.9),
-        ylabel="variance under label noise / ($\\eta s^2/2$)",
+        ylabel="variance under label noise / ($\\eta s^2/2$)", title="(b) isotropic for $\\eta h \\ll 1$",
     )  # fmt: skip
-    label_panel.legend(fontsize=7, loc="upper left")
+    label_panel.legend(loc="upper left")
+    figure.supxlabel("markers: simulated; bars: one standard error", fontsize=8)
     for panel in (momentum_panel, label_panel):
         panel.set_xticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
         panel.minorticks_off()

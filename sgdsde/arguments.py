@@ -1,4 +1,11 @@
-"""Arguments of a problem as arrays of one precision: known values are checked by name, traced ones pass unchecked."""
+"""The gate for arguments: a real finite number in a range, a vector or a matrix of them, a whole number.
+
+Known values are checked by name before any compute: TypeError for what is no number of the asked kind (a string, a
+truth value, a complex number, None), ValueError for one of the wrong size, shape or range. NumPy's and JAX's scalars
+and arrays are numbers like any; an array of truth values, such as labels, is one of zeros and ones. A traced value has
+a kind and a shape, which are checked; its size is not known, and where it turns out to be outside of the range it
+becomes NaN, so that a sweep never returns a number for it.
+"""
 
 from typing import Any
 
@@ -10,18 +17,14 @@ from jax.tree_util import tree_leaves
 
 from sgdsde.pytrees import as_float
 
-__all__ = ["is_number", "is_traced", "known", "matrix", "number", "precision", "square_root", "vector"]
+__all__ = ["count", "is_number", "is_traced", "known", "matrix", "number", "precision", "square_root", "vector"]
 
 
 def known(name: str, value: Any) -> np.ndarray | None:
-    """`value` as a finite float64 NumPy array, None if any part of it is traced. Raises ValueError for NaN or inf."""
-    if is_traced(value):
-        return None
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected real numbers, got {value!r}") from error
-    if not np.isfinite(array).all():
+    """`value` as a finite float64 NumPy array, None if any part of it is traced. Raises TypeError for what is not a
+    real number, ValueError for NaN or inf."""
+    array = _real(name, value, "real numbers")
+    if array is not None and not np.isfinite(array).all():
         raise ValueError(f"{name}: contains NaN or inf; expected finite numbers, got {value}")
     return array
 
@@ -47,34 +50,62 @@ def is_traced(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether `value` is one number, known or traced, rather than a sequence or an array with axes."""
-    return not isinstance(value, list | tuple) and jnp.ndim(value) == 0
+    return not isinstance(value, list | tuple) and np.ndim(value) == 0
 
 
-def number(name: str, value: Any, *, above: float = -np.inf, at_least: float = -np.inf) -> Any:
-    """One finite real number, a Python number as a float. Raises ValueError unless it is > above and >= at_least."""
-    value = as_float(value)
-    array = known(name, value)
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -np.inf,
+    at_least: float = -np.inf,
+    below: float = np.inf,
+    at_most: float = np.inf,
+    mend: str = "",
+) -> Any:
+    """One finite real number in a range: Python's and NumPy's as a float, an array without axes as it is (whole ones
+    in floating point), a traced one as NaN where it is outside of the range. Raises TypeError or ValueError."""
+    bounds = (above, at_least, below, at_most)
+    array = _real(name, value, f"a number{_range(*bounds)}", mend)
     if not is_number(value):
-        raise ValueError(f"{name}: expected one number, got {value}; sweep it with jax.vmap")
-    if array is not None and not (array > above and array >= at_least):
-        raise ValueError(f"{name}: expected a number {_bound(above, at_least)}, got {value}")
-    return value
+        shape = "an array of shape " + str(np.shape(value)) if hasattr(value, "shape") else repr(value)
+        raise ValueError(f"{name}: expected one number, got {shape}; {mend or 'sweep it with jax.vmap'}")
+    if array is None:
+        return _nan_outside(_floating(value), *bounds)
+    if not (np.isfinite(array) and _holds(array, *bounds)):
+        finite = "" if np.isfinite(array) else "finite "
+        raise ValueError(f"{name}: expected a {finite}number{_range(*bounds)}, got {value}{_mend(mend)}")
+    return _floating(as_float(value))
 
 
-def vector(name: str, value: Any, dtype: Any, *, above: float = -np.inf, at_least: float = -np.inf) -> jax.Array:
-    """A (k,) array of finite numbers, k may be 0. Raises ValueError unless all are > above and >= at_least."""
+def vector(
+    name: str,
+    value: Any,
+    dtype: Any,
+    *,
+    above: float = -np.inf,
+    at_least: float = -np.inf,
+    below: float = np.inf,
+    at_most: float = np.inf,
+) -> jax.Array:
+    """A (k,) array of finite numbers in a range, k may be 0; traced ones outside of it become NaN. Raises TypeError or
+    ValueError."""
+    bounds = (above, at_least, below, at_most)
     array = known(name, value)
     result = jnp.asarray(value, dtype)
     if result.ndim != 1:
         raise ValueError(f"{name}: expected a sequence of numbers, one for each direction, got shape {result.shape}")
-    if array is not None and not ((array > above) & (array >= at_least)).all():
-        raise ValueError(f"{name}: expected numbers {_bound(above, at_least)}, got {value}")
+    if array is None:
+        return _nan_outside(result, *bounds)
+    if not _holds(array, *bounds).all():
+        raise ValueError(f"{name}: expected numbers{_range(*bounds)}, got {value}")
     return result
 
 
 def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semidefinite: bool = False) -> jax.Array:
-    """A symmetric (d, d) array; a number is the (1, 1) matrix. Raises ValueError if it is not square, not of the asked
-    size, not symmetric, or (where asked) not positive semi-definite, to 100 roundings of its largest entry."""
+    """A symmetric (d, d) array; a number is the (1, 1) matrix. Raises TypeError for what is not real, ValueError if it
+    is not square, not of the asked size, not symmetric, or (where asked) not positive semi-definite, to 100 roundings
+    of its largest entry."""
     array = known(name, value)
     result = jnp.asarray(value, dtype)
     if result.ndim == 0:
@@ -91,18 +122,106 @@ def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semide
     rounding = 100 * float(jnp.finfo(given).eps) * np.abs(array).max()
     if np.abs(array - array.T).max() > rounding:
         raise ValueError(f"{name}: expected a symmetric matrix, got {array.tolist()}; symmetrise it with (A + A.T) / 2")
-    smallest = np.linalg.eigvalsh(array)[0]
-    if semidefinite and smallest < -rounding:
+    if semidefinite and (smallest := np.linalg.eigvalsh(array)[0]) < -rounding:
         raise ValueError(f"{name}: expected a positive semi-definite matrix, got one with eigenvalue {smallest:.6g}")
     return result
 
 
+def count(name: str, value: Any, *, at_least: int = 1, at_most: int | None = None, mend: str = "") -> int:
+    """A whole number known to Python, as an int: a shape or a number of repetitions. Raises TypeError for what is not
+    an integer (2.0, a truth value, a traced number), ValueError outside of the range."""
+    wanted = f"an integer >= {at_least}" if at_most is None else f"an integer from {at_least} to {at_most}"
+    if isinstance(value, Tracer):
+        raise TypeError(f"{name}: expected {wanted}, got a traced number; it is a shape, not a number to be swept")
+    is_array = np.ndim(value) == 0 and jnp.issubdtype(getattr(value, "dtype", np.float64), jnp.integer)
+    is_whole = is_array or isinstance(value, int)
+    if isinstance(value, bool) or not is_whole:
+        rounded = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+        raise TypeError(f"{name}: expected {wanted}, got {_shown(value)}{rounded or _mend(mend)}")
+    if value < at_least or (at_most is not None and value > at_most):
+        raise ValueError(f"{name}: expected {wanted}, got {value}{_mend(mend)}")
+    return int(value)
+
+
 @jax.jit
 def square_root(covariance: jax.Array) -> jax.Array:
-    """F (d, d) with F F^T = covariance, symmetric positive semi-definite (singular and traced ones too)."""
+    """F (d, d) with F F^T = covariance, symmetric positive semi-definite (singular and traced ones too); NaN where an
+    eigenvalue is negative by more than a thousand roundings of the largest."""
     values, vectors = jnp.linalg.eigh(covariance)
-    return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+    slack = 1e3 * jnp.finfo(values.dtype).eps.item() * jnp.max(jnp.abs(values))
+    return vectors * jnp.where(values < -slack, jnp.nan, jnp.sqrt(jnp.maximum(values, 0)))[None, :]
 
 
-def _bound(above: float, at_least: float) -> str:
-    return f"> {above:g}" if above > -np.inf else f">= {at_least:g}"
+def _real(name: str, value: Any, wanted: str, mend: str = "") -> np.ndarray | None:
+    """`value` as a float64 array, None under a trace; TypeError unless every part of it is a real number."""
+    leaves = tree_leaves(value, is_leaf=lambda leaf: leaf is None)
+    for leaf in leaves:
+        if not _is_real(leaf):
+            raise TypeError(f"{name}: expected {wanted}, got {_shown(leaf)}{_advice(leaf) or _mend(mend)}")
+    if is_traced(leaves):
+        return None
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected {wanted}, got {_shown(value)}{_mend(mend)}") from error
+
+
+def _is_real(leaf: Any) -> bool:
+    if not hasattr(leaf, "dtype"):
+        return isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    kinds = (jnp.floating, jnp.integer) if np.ndim(leaf) == 0 else (jnp.floating, jnp.integer, jnp.bool_)  # labels
+    try:
+        return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
+    except TypeError:  # a type of another library
+        return False
+
+
+def _floating(value: Any) -> Any:
+    """An array of integers in JAX's default floating-point type, all else as it is."""
+    if jnp.issubdtype(getattr(value, "dtype", np.float64), jnp.integer):
+        return jnp.asarray(value, float)
+    return value
+
+
+def _nan_outside(value: jax.Array, *bounds: float) -> jax.Array:
+    if not np.isfinite(bounds).any():
+        return value
+    return jnp.where(_holds(value, *bounds) & jnp.isfinite(value), value, jnp.nan)
+
+
+def _holds(value: Any, above: float, at_least: float, below: float, at_most: float) -> Any:
+    return (value > above) & (value >= at_least) & (value < below) & (value <= at_most)
+
+
+def _range(above: float, at_least: float, below: float, at_most: float) -> str:
+    lower = f"> {above:g}" if above > -np.inf else f">= {at_least:g}" if at_least > -np.inf else ""
+    upper = f"< {below:g}" if below < np.inf else f"<= {at_most:g}" if at_most < np.inf else ""
+    if lower and upper:
+        opening, least = ("(", above) if above > -np.inf else ("[", at_least)
+        largest, closing = (below, ")") if below < np.inf else (at_most, "]")
+        return f" in {opening}{least:g}, {largest:g}{closing}"
+    return f" {lower or upper}" if lower or upper else ""
+
+
+def _shown(value: Any) -> str:
+    """Short enough for one sentence."""
+    if isinstance(value, Tracer):
+        return f"a traced {value.dtype}"
+    if hasattr(value, "dtype") and np.shape(value):
+        return f"an array of {value.dtype} and shape {np.shape(value)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, str):
+        return "; write the number without quotes"
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool":
+        return "; write 1.0 or 0.0 if that is meant"
+    if isinstance(value, complex) or str(getattr(value, "dtype", "")).startswith("complex"):
+        return "; take its real part with .real"
+    return ""
+
+
+def _mend(mend: str) -> str:
+    return f"; {mend}" if mend else ""

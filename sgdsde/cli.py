@@ -4,9 +4,8 @@ Only a command that names an experiment imports it, and JAX with it. The fixed f
 tyro alone takes 0.4 s to load and `--help` must answer at once; the flags of a Config are made by tyro.
 """
 
-import contextlib
-import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sgdsde.commands.computing import confirm, reproduce, run
 from sgdsde.commands.looking import gallery, judge, list_experiments, plot
 from sgdsde.commands.parsing import BROKEN, INTERRUPTED, MISTAKE, PASSED, complain, unwritten
 from sgdsde.commands.searching import search
+from sgdsde.commands.surroundings import all_written, no_interrupt_is_lost, write_what_can_be_written
 from sgdsde.commands.sweeping import compare, show, status, sweep
 from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
@@ -56,7 +56,12 @@ disk failed; 130 interrupted.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a user's mistake is printed as one paragraph."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    write_what_can_be_written()
+    with no_interrupt_is_lost():
+        return all_written(_answered(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _answered(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return PASSED if arguments else MISTAKE
@@ -65,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"sgdsde {_version()}")
             return PASSED
         if arguments[0] not in COMMANDS:
-            raise ExperimentError(f"There is no command `{arguments[0]}`. {folders.nearest(arguments[0], COMMANDS)}")
+            named = [name for name in COMMANDS if name != "complete"]
+            raise ExperimentError(f"There is no command `{arguments[0]}`. {folders.nearest(arguments[0], named)}")
+        folders.check_current_folder()
         return COMMANDS[arguments[0]](arguments[1:])
     except ExperimentError as error:
         return complain(str(error), MISTAKE)
@@ -74,12 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         message = "Interrupted. The same command goes on where this one stopped; complete results are untouched."
         return complain(message, INTERRUPTED, label="")
-    except BrokenPipeError:  # the reader, such as `head`, has gone
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN
     except OSError as error:
+        if all_written(PASSED) != PASSED:  # it was the output
+            return BROKEN
         return complain(unwritten(error, Path.cwd()), BROKEN)
+    except Exception as error:  # Python's own status for it, 1, would mean that a check failed
+        traceback.print_exc()
+        message = f"This is a fault of sgdsde, or of a package beneath it: {type(error).__name__}: {error}"
+        return complain(message, BROKEN)
 
 
 def _version() -> str:

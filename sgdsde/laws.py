@@ -9,9 +9,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.tree_util import Partial
 
+from sgdsde.arguments import is_traced, number
 from sgdsde.elementary import exponential, logarithm, minus_log_uniform, minus_log_word, sine
 from sgdsde.randomness import Variates
 
@@ -56,7 +56,7 @@ def symmetric_stable(tail_index: Any, like: Any) -> Any:
     Source: Chambers, Mallows, Stuck (1976). Raises ValueError outside (0, 2], and below 0.4 in float32.
     """
     for leaf in jax.tree.leaves(like):
-        check_tail_index(tail_index, leaf.dtype)
+        tail_index = check_tail_index(tail_index, leaf.dtype)
     return _variates_like(like, Partial(_one_by_one, Partial(_stable, tail_index)), STABLE)
 
 
@@ -67,7 +67,7 @@ def log_one_sided_stable(index: Any, dtype: Any) -> Variates:
     q = 1. The logarithm, because A itself overflows float32 long before its square root does. sqrt(A) N(0, C) with
     q = alpha/2 has characteristic function exp(-(k^T C k / 2)^(alpha/2)). Source: Kanter (1975).
     """
-    check_tail_index(2 * index, dtype)
+    index = check_tail_index(2 * index, dtype) / 2
     return Variates(Partial(_one_by_one, Partial(_log_one_sided, index)), (), jnp.dtype(dtype), 0, MIXING)
 
 
@@ -98,18 +98,17 @@ def minibatch_indices(numbers: jax.Array, num_examples: int, batch_size: int, sa
     return _permutation(numbers)[: num_batches * batch_size].reshape(num_batches, batch_size)
 
 
-def check_tail_index(tail_index: Any, dtype: Any = None) -> None:
-    """Raise ValueError unless a concrete tail index lies in (0, 2], and at least 0.4 where `dtype` is float32."""
-    if isinstance(tail_index, Tracer):
-        return
-    values = np.asarray(tail_index)
-    if not ((values > 0) & (values <= 2)).all():
-        raise ValueError(f"tail_index: expected a number in (0, 2] (2 is Gaussian), got {tail_index}")
-    if dtype is not None and jnp.finfo(dtype).bits < 64 and (values < SMALLEST_FLOAT32_TAIL_INDEX).any():
+def check_tail_index(tail_index: Any, dtype: Any = None) -> Any:
+    """The tail index as a float or an array without axes, NaN where a traced one is outside of (0, 2]. Raises unless a
+    known one lies in (0, 2], and at 0.4 or above where `dtype` is of less than 64 bits."""
+    tail_index = number("tail_index", tail_index, above=0.0, at_most=2.0, mend="2 is Gaussian")
+    is_low = not is_traced(tail_index) and np.asarray(tail_index) < SMALLEST_FLOAT32_TAIL_INDEX
+    if is_low and dtype is not None and jnp.finfo(dtype).bits < 64:
         raise ValueError(
             f"tail_index: {tail_index} is below {SMALLEST_FLOAT32_TAIL_INDEX}, where the largest draws overflow "
             f"{jnp.dtype(dtype).name}; use float64 (jax_enable_x64) or a larger tail index"
         )
+    return tail_index
 
 
 def _variates_like(like, law, stream):

@@ -32,6 +32,4 @@ def load(path: str | Path) -> xarray.Dataset:
     if (folder / "sweep.json").exists():
         return load_sweep(folder)
     dataset, record = results.load_arrays(folder)
-    return dataset.assign_attrs(
-        config=json.dumps(results.read_json(folder / "config.json")), provenance=json.dumps(record)
-    )
+    return dataset.assign_attrs(config=json.dumps(results.read_config(folder)), provenance=json.dumps(record))

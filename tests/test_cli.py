@@ -233,7 +233,11 @@ def test_judge_asks_the_checks_of_today_of_saved_arrays(project, capsys):
 def test_a_file_outside_experiments_keeps_its_runs_beside_it(project, capsys):
     shutil.copyfile(TOY, project / "mine.py")
     assert main(["run", "mine.py", "--smoke"]) == 0
-    assert main(["plot", str(one(project / "runs" / "mine"))]) == 0
+    folder = str(one(project / "runs" / "mine"))
+    assert main(["plot", folder, "--experiments", "."]) == 0
+    capsys.readouterr()
+    assert main(["plot", folder]) == 2
+    assert "There is no mine.py, which made runs/mine/" in " ".join(capsys.readouterr().err.split())
 
 
 def test_help_of_an_experiment_names_its_fields(project, capsys):

@@ -249,10 +249,10 @@ def test_noise_of_a_sample_alone_has_mean_zero_and_the_minibatch_covariance(netw
         (lambda p: noise.constant(p, covariance=np.diag([1.0, -1.0])), "positive semi-definite"),
         (lambda p: noise.constant(p, covariance=np.array([[1.0, 0.5], [0.0, 1.0]])), "symmetric"),
         (lambda p: noise.constant(p, covariance=np.full((2, 2), np.nan)), "NaN"),
-        (lambda p: noise.anisotropic(p, batch_size=7, sampling="with_replacement"), "num_examples = 6, got 7"),
-        (lambda p: noise.anisotropic(p, batch_size=0, sampling="with_replacement"), "expected 1 to num_examples"),
-        (lambda p: from_sample(p, 1), "num_sampled: expected 2 to num_examples = 6, got 1"),
-        (lambda p: from_sample(p, 7), "num_sampled: expected 2 to num_examples = 6, got 7; take a smaller sample"),
+        (lambda p: noise.anisotropic(p, batch_size=7, sampling="with_replacement"), "an integer from 1 to 6, got 7"),
+        (lambda p: noise.anisotropic(p, batch_size=0, sampling="with_replacement"), "an integer from 1 to 6, got 0"),
+        (lambda p: from_sample(p, 1), "num_sampled: expected an integer from 2 to 6, got 1"),
+        (lambda p: from_sample(p, 7), "num_sampled: expected an integer from 2 to 6, got 7; take a sample of at most"),
     ],
 )
 def test_a_wrong_noise_is_refused_with_the_argument_and_the_mend(make, message):

@@ -101,8 +101,8 @@ wrong(lambda: match(sgd(problem, **good), noise.anisotropic, substeps=0))
     expected = [
         "sampling: expected one of 'with_replacement', 'without_replacement', 'epoch', got 'with_replacment'",
         "batch_size: expected an integer",
-        "batch_size: expected 1 to num_examples = 8, got 9",
-        "learning_rate: expected a finite number > 0",
+        "batch_size: expected an integer from 1 to 8, got 9; take a batch of at most num_examples",
+        "learning_rate: expected a number > 0, got -1",
         "tail_index: expected a number in (0, 2]",
         "tail_index: expected a number in (0, 2]",
         "Problem.example_loss: expected a function, got int",

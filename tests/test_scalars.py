@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.scalars import boxes_like, scalar_form, scalars_of
+from sgdsde.scalars.arithmetic import ELEMENTWISE, SUMS
+from sgdsde.scalars.movement import LOOKUPS as LOOKUPS_WITH_A_RULE
+from sgdsde.scalars.movement import MOVES
 
 NUM_CHAINS = 4
 MOVING = {"transpose", "concatenate", "pad", "reshape", "gather", "dynamic_slice", "dot_general", "reduce_sum", "rev"}
@@ -270,6 +274,129 @@ def test_random_programs():
 
     scalars, plain = both(gradients, (), normals(NUM_CHAINS, 3))
     np.testing.assert_allclose(jnp.stack(scalars), jnp.stack(plain), rtol=1e-9, atol=1e-9)
+
+
+FRACTIONS = {
+    "any": normals(NUM_CHAINS, 2),
+    "inside": np.tanh(normals(NUM_CHAINS, 2)),
+    "positive": np.abs(normals(NUM_CHAINS, 2)) + 0.1,
+    "above": np.abs(normals(NUM_CHAINS, 2)) + 1,
+}
+WHOLE = RANDOM.integers(-4, 5, size=(NUM_CHAINS, 5)).astype(float)
+"""of which sums and products are exact in any order"""
+
+
+def of_fractions(numbers):
+    """Elementwise primitives that take real numbers, each of numbers that are given: a compiler may round a product
+    and a sum at once."""
+    x, inside, above, positive = (numbers[name] for name in ("any", "inside", "above", "positive"))
+    unary = [lax.abs, lax.asinh, lax.atan, lax.cbrt, lax.ceil, lax.cos, lax.cosh, lax.erf, lax.erfc, lax.exp, lax.exp2]
+    unary += [lax.expm1, lax.floor, lax.is_finite, lax.logistic, lax.neg, lax.round, lax.sign, lax.sin, lax.sinh]
+    unary += [lax.square, lax.tan, lax.tanh, lambda y: lax.integer_pow(y, 3), lax.stop_gradient, jnp.copy]
+    unary += [lambda y: lax.reduce_precision(y, 8, 7), lambda y: lax.convert_element_type(y, np.int32)]
+    unary += [lambda y: lax.bitcast_convert_type(y, np.int64), lambda y: checkpoint_name(y, "kept")]
+    found = [function(x) for function in unary]
+    found += [function(inside) for function in (lax.acos, lax.asin, lax.atanh, lax.erf_inv, lax.log1p)]
+    found += [lax.log(positive), lax.rsqrt(positive), lax.sqrt(positive), lax.acosh(above), lax.clamp(-0.1, x, 0.2)]
+    binary = [lax.add, lax.sub, lax.mul, lax.div, lax.rem, lax.max, lax.min, lax.atan2, lax.nextafter]
+    binary += [lax.eq, lax.ne, lax.lt, lax.le, lax.gt, lax.ge]
+    found += [function(x, jnp.flip(x)) for function in binary]
+    whole = lax.complex(x, jnp.flip(x))
+    found += [lax.pow(positive, x), jnp.where(x > 0, x, 2 * x), lax.real(whole), lax.imag(lax.conj(whole))]
+    return found
+
+
+def of_special_functions(numbers):
+    """Elementwise primitives whose programs are long: of one number."""
+    x, inside, above, positive = (numbers[name][:1] for name in ("any", "inside", "above", "positive"))
+    found = [lax.bessel_i0e(x), lax.bessel_i1e(x), lax.digamma(positive), lax.lgamma(positive)]
+    found += [lax.zeta(above, positive), lax.polygamma(jnp.ones_like(x), positive), lax.igamma(above, positive)]
+    found += [lax.igammac(above, positive), lax.igamma_grad_a(above, positive)]
+    return [*found, lax.betainc(above, positive, lax.abs(inside))]
+
+
+def of_integers(x):
+    """Bits, shifts and truth values."""
+    k = x.astype(np.int32)
+    pairs = [lax.bitwise_and, lax.bitwise_or, lax.bitwise_xor, lax.mulhi]
+    found = [function(k, jnp.flip(k)) for function in pairs]
+    shifts = [lax.shift_left, lax.shift_right_logical, lax.shift_right_arithmetic]
+    found += [shift(k, jnp.full_like(k, 3)) for shift in shifts]
+    found += [lax.bitwise_not(k), lax.bitwise_not(k > 0), lax.population_count(k), lax.clz(k)]
+    return [*found, (k > 0).all(), (k > 0).any(), k.astype(np.uint8), (k > 0).astype(float)]
+
+
+def moved(x):
+    """Every primitive that moves elements."""
+    rows = jnp.stack([x, 2 * x])
+    found = [
+        jnp.concatenate([x, rows[1]]),
+        x[None, :],
+        jnp.pad(x, (1, 2), constant_values=3.0),
+        jnp.flip(x),
+        rows[:, ::2],
+    ]
+    found += [rows.reshape(5, 2), rows.T, jnp.split(x, [2, 3]), rows[:1].squeeze(0), jnp.tile(x, 2), jnp.unstack(rows)]
+    return [
+        *found,
+        lax.pad(x, 0.0, [(-1, 2, 1)]),
+        jnp.broadcast_to(x[:, None], (5, 3)),
+        lax.dynamic_slice(x, (3,), (4,)),
+    ]
+
+
+def summed(x):
+    """Every reduction, running sum and product."""
+    found = [function(x) for function in (jnp.sum, jnp.prod, jnp.max, jnp.min, jnp.cumsum, jnp.cumprod, lax.cummax)]
+    table = jnp.outer(x, x)
+    found += [lax.cummin(x, reverse=True), x @ x, table @ x, table.sum(axis=0), jnp.einsum("ij,ij->i", table, table)]
+    return [*found, lax.cumsum(table, axis=1, reverse=True), jax.grad(lambda y: jnp.sum(y * (y + 1) * y))(x)]
+
+
+def changed_in_place(x):
+    """x.at at places that are known, of the chain's own (beyond the end too), and several times the same."""
+    own, twice, function = x[0].astype(np.int32), jnp.array([3, 0, 3]), lambda y: 2 * y + 1
+    found = [x.at[where].set(7.0) for where in (1, own, slice(1, 3))]
+    found += [x.at[where].apply(function) for where in (2, own, twice, slice(1, 3), jnp.stack([own, own + 1]))]
+    found += [x.at[own].add(3.0), x.at[twice].multiply(3.0), x.at[own].subtract(3.0), x.at[own].max(1.0), x[own]]
+    found += [x[twice], x.at[own].apply(jnp.square).at[0].apply(jnp.negative)]
+    return [*found, lax.dynamic_update_slice(x, x[:2] + 1, (own,))]
+
+
+EVERYTHING = {
+    "fractions": (of_fractions, FRACTIONS),
+    "special functions": (of_special_functions, FRACTIONS),
+    "integers": (of_integers, WHOLE),
+    "moves": (moved, WHOLE),
+    "sums": (summed, WHOLE),
+    "places": (changed_in_place, WHOLE),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (own is FRACTIONS)) for name, (_, own) in EVERYTHING.items()]
+)
+def test_bit_for_bit(name):
+    """What a scalar form computes is what the arrays hold, to the last bit; of fractions the compiler's own functions
+    may differ in it between the body and the end of a vector (tanh)."""
+    function, own = EVERYTHING[name]
+    scalars, plain = both(lambda _, own: function(own), (), own)
+    assert len(scalars) == len(plain)
+    for one, other in zip(scalars, plain, strict=True):
+        assert one.dtype == other.dtype
+        if own is FRACTIONS and one.dtype == float:
+            np.testing.assert_array_max_ulp(one, other, maxulp=1)
+        else:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_every_primitive_with_a_rule_is_compared():
+    compared = set()
+    for function, own in EVERYTHING.values():
+        program = jax.make_jaxpr(function)(tree_map(lambda leaf: leaf[0], own))
+        compared |= {equation.primitive.name for equation in equations(program.jaxpr)}
+    of_other_versions = {"copy_p", "expand_dims", "log2", "one_minus_square"}
+    assert {*ELEMENTWISE, *MOVES, *SUMS, *LOOKUPS_WITH_A_RULE, "scatter"} - compared <= of_other_versions
 
 
 def test_cost_and_refusal():

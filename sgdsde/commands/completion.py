@@ -250,9 +250,7 @@ def _file(before: list[str]) -> Path | None:
         named = Path(word).expanduser()
         try:
             if named.suffix == ".toml" and named.is_file():
-                name = str(tomllib.loads(named.read_text(encoding="utf-8")).get("experiment"))
-                beside = named.parent / name
-                word = str(beside) if beside.is_file() else name
+                word = str(tomllib.loads(named.read_text(encoding="utf-8")).get("experiment"))
             return folders.experiment_file(word, _given(before, "--experiments"))
         except (ExperimentError, ValueError):  # the value of a flag, or a mistake
             continue

@@ -91,7 +91,9 @@ def unwritten(error: OSError, folder: Path) -> str:
 
 def complain(message: str, status: int, label: str = "error: ") -> int:
     print(
-        textwrap.fill(label + message, max(num_columns(), 60), break_long_words=False, break_on_hyphens=False),
+        textwrap.fill(
+            folders.plain(label + message), max(num_columns(), 60), break_long_words=False, break_on_hyphens=False
+        ),
         file=sys.stderr,
     )
     return status

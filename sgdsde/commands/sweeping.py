@@ -125,11 +125,7 @@ def _asked_for(given: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from sgdsde.sweeps.specification import read_toml
 
     found = read_toml(file)
-    if "experiment" not in found:
-        raise ExperimentError(f'{given.file}: name the experiment, experiment = "double_well_gibbs".')
-    named = found["experiment"]
-    beside = file.parent / named
-    return found, loaded(str(beside) if beside.suffix == ".py" and beside.is_file() else named, given.experiments)
+    return found, loaded(str(folders.named_file(found["experiment"], given.experiments)), given.experiments)
 
 
 def _check_flags(given: argparse.Namespace) -> None:
@@ -226,8 +222,10 @@ def show(arguments: list[str]) -> int:
 
     folder = result_folder(given.result, given.experiments)
     if (folder / "search.json").is_file():
+        from sgdsde.experiment import results
         from sgdsde.searches.result import print_search
 
+        results.verified(folder)
         print_search(folder)
         return PASSED
     if not (folder / "sweep.json").is_file():

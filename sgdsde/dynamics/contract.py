@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgdsde.arguments import number
 from sgdsde.problem import Problem
-from sgdsde.pytrees import as_float, as_partial, concrete
+from sgdsde.pytrees import as_partial
 
 __all__ = ["Dynamics", "State", "check_learning_rate", "rate_at", "slot_of"]
 
@@ -66,15 +67,5 @@ def check_learning_rate(learning_rate: Any) -> Any:
     """A learning rate as it is stored: a float or a schedule as a Partial. Raises unless a known number is positive."""
     if callable(learning_rate):
         return as_partial(learning_rate)
-    learning_rate = as_float(learning_rate)
-    known = concrete(learning_rate)
-    if known is None:
-        return learning_rate
-    if not np.issubdtype(known.dtype, np.floating) or known.shape != ():
-        raise TypeError(
-            f"learning_rate: expected one number or a schedule of the integer step, got {learning_rate!r}; "
-            "sweep several rates with jax.vmap over the dynamics"
-        )
-    if not (np.isfinite(known) and known > 0):
-        raise ValueError(f"learning_rate: expected a finite number > 0, got {learning_rate}")
-    return learning_rate
+    mend = "give one number or a schedule of the integer step, and sweep rates with jax.vmap over the dynamics"
+    return number("learning_rate", learning_rate, above=0.0, mend=mend)

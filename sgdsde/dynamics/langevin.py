@@ -19,7 +19,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
-from sgdsde.arguments import is_traced
+from sgdsde.arguments import count, is_traced
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
 from sgdsde.noise import Noise
 from sgdsde.problem import Problem, gradient, weighted_gradient
@@ -93,15 +93,14 @@ def euler_maruyama(
     """
     if not isinstance(noise, Noise):
         raise TypeError(f"noise: expected a Noise (noise.anisotropic(problem, ...) and the like), got {noise!r}")
-    if isinstance(substeps, bool) or not isinstance(substeps, int | np.integer) or substeps < 1:
-        raise ValueError(f"substeps: expected an integer >= 1, got {substeps!r}")
+    substeps = count("substeps", substeps)
     if not callable(scheme):
         raise TypeError(f"scheme: expected the function explicit, tamed or implicit, got {scheme!r}")
     if scheme is implicit:
         _check_separable(problem)
     weights = noise.example_weights if noise.problem is problem else None
     noise = dataclasses.replace(noise, example_weights=weights, problem=None)
-    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate), int(substeps), scheme)
+    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate), substeps, scheme)
     if weights is not None and dynamics.shares_pass:  # a sample too small for this many substeps is refused here
         jax.eval_shape(lambda: weights(noise.draw(jax.random.key(0)), substeps))
     return dynamics

@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from jax.tree_util import tree_map
 
+from sgdsde.arguments import number
 from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
 from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
-from sgdsde.pytrees import as_float, concrete, pytree
+from sgdsde.pytrees import pytree
 from sgdsde.randomness import draw
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
@@ -40,22 +41,17 @@ def sgd(
     on the norm of the minibatch gradient (an update bound b is clip = b/learning_rate). Time advances by
     learning_rate/(1 - momentum) a step. Raises TypeError or ValueError naming the argument.
     """
-    check_batch(problem, batch_size, sampling)
-    momentum = as_float(momentum)
-    known = concrete(momentum)
-    if known is not None and not (known.shape == () and 0 <= known < 1):
-        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
-    clip = None if clip is None else as_float(clip)
-    known = None if clip is None else concrete(clip)
-    if known is not None and not (known.shape == () and known > 0):
-        raise ValueError(f"clip: expected a number > 0 (a bound on the gradient's norm) or None, got {clip}")
+    batch_size = check_batch(problem, batch_size, sampling)
+    momentum = number("momentum", momentum, at_least=0.0, below=1.0)
+    if clip is not None:
+        clip = number("clip", clip, above=0.0, mend="it bounds the gradient's norm, and None means no bound")
     has_momentum = not (isinstance(momentum, float) and momentum == 0)
     return SGD(
         problem,
         check_learning_rate(learning_rate),
         momentum if has_momentum else None,
         clip,
-        int(batch_size),
+        batch_size,
         sampling,
     )
 
@@ -67,10 +63,10 @@ def optimizer(
 
     Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`).
     """
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     if not (callable(getattr(transformation, "init", None)) and callable(getattr(transformation, "update", None))):
         raise TypeError(f"transformation: expected an optax.GradientTransformation, got {transformation!r}")
-    return Optimizer(problem, transformation, int(batch_size), sampling)
+    return Optimizer(problem, transformation, batch_size, sampling)
 
 
 @pytree(static=("batch_size", "sampling"))

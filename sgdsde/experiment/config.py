@@ -4,15 +4,17 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
-import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sgdsde.experiment.folders import ExperimentError, description, nearest, shown
+from sgdsde.experiment.folders import ExperimentError, description, nearest, plain, shown
+from sgdsde.experiment.sources import imported_files
 
+LARGEST_SEED = 2**32 - 1
+"""A key holds 32 bits of a seed; a larger one, or a negative one, would be another seed in disguise."""
 RESERVED = ("smoke", "float64", "device", "fresh", "output", "experiments", "help")
 """Flags of the command, which no Config field may be named after."""
 
@@ -207,14 +209,25 @@ def converted(name: str, kind: Any, value: Any) -> Any:
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ExperimentError(f"{name}: expected a number, got {value!r}.")
-        if not math.isfinite(value):
-            raise ExperimentError(f"{name}: expected a finite number, got {value!r}.")
+        if abs(value) > sys.float_info.max or value != value:  # also a whole number that no float holds
+            raise ExperimentError(f"{name}: expected a finite number, got {_short(value)}.")
         return float(value)
     if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise ExperimentError(f"{name}: expected a whole number, got {value!r}.")
+    if kind is int and name == "seed" and not 0 <= value <= LARGEST_SEED:
+        raise ExperimentError(f"seed: expected a whole number from 0 to {LARGEST_SEED:,}, got {_short(value)}.")
+    if kind is int and not -(2**63) <= value < 2**63:
+        raise ExperimentError(f"{name}: expected a whole number of at most 18 digits, got {_short(value)}.")
     if kind in (bool, str) and not isinstance(value, kind):
         raise ExperimentError(f"{name}: expected {'True or False' if kind is bool else 'a text'}, got {value!r}.")
+    if kind is str and plain(value) != value:
+        raise ExperimentError(f"{name}: expected one line of text without control characters, got {value!r}.")
     return value
+
+
+def _short(value: Any) -> str:
+    """A number as it is written, or its size where that is long."""
+    return f"a number of more than {sys.float_info.max_10_exp} digits" if abs(value) > 10**300 else f"{value!r}"
 
 
 def config_as_dict(config: Any) -> dict[str, Any]:
@@ -224,12 +237,15 @@ def config_as_dict(config: Any) -> dict[str, Any]:
 
 
 def source_hash(file: Path) -> str:
-    """SHA-256 of the experiment file and of every Python file of the package: changed code is another result."""
+    """SHA-256 of the experiment file, of the Python files that it imports from outside of the Python installation, and
+    of every file of the package: changed code is another result."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for source in (file, *sorted(package.rglob("*.py"))):
         name = source.name if source is file else source.relative_to(package).as_posix()
         digest.update(f"{name}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
+    for name, source in sorted(imported_files(file).items()):
+        digest.update(f"import {name}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()
 
 

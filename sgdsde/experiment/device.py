@@ -14,8 +14,10 @@ def choose_device(*, float64: bool, device: str | None) -> None:
     """Set precision, device and the persistent compilation cache, before any array exists.
 
     Raises:
-        ExperimentError: JAX has no such device.
+        ExperimentError: JAX has no such device, or its settings in the environment allow no computation.
     """
+    if jax.config.jax_disable_jit:
+        raise ExperimentError("JAX_DISABLE_JIT is set, but everything here is compiled; unset it.")
     if float64:
         jax.config.update("jax_enable_x64", True)
     if device == "cpu":
@@ -31,10 +33,17 @@ def choose_device(*, float64: bool, device: str | None) -> None:
             ) from error
     settings: Any = jax.config  # whose attributes older type stubs do not list
     if not settings.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR has the last word
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sgdsde" / "xla"
-        with contextlib.suppress(OSError):  # a home that cannot be written: no cache, no harm
+        with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written: no cache, no harm
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sgdsde" / "xla"
             cache.mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", str(cache))
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        named = settings.jax_platforms
+        raise ExperimentError(
+            f"JAX finds no device{f' for JAX_PLATFORMS={named}' if named else ''}: {' '.join(str(error).split())}."
+        ) from error
 
 
 def join_hosts(where: str) -> None:

@@ -1,15 +1,24 @@
 """Where experiments live and what they are called: found and described without importing any of them."""
 
 import ast
+import contextlib
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""what is no text: it moves the cursor, changes colours or the direction of writing, or cannot be encoded"""
 ABOUT_FOLDERS = "Go to a clone of the project, name a folder with --experiments DIR, or make a folder `experiments`."
 
 
 class ExperimentError(Exception):
     """A mistake that the user can mend; its message is one readable paragraph."""
+
+
+def plain(text: str) -> str:
+    """A text from a file, as one line that does nothing to a terminal."""
+    return CONTROL.sub(" ", text)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -18,6 +27,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"Did you mean `{close[0]}`? " if close else ""
     return f"{hint}Valid: {', '.join(valid)}." if valid else f"{hint}There are none.".strip()
+
+
+def check_current_folder() -> None:
+    """Refuse to go on in a folder that somebody has deleted."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise ExperimentError("The current folder no longer exists; go to another one, such as with `cd ~`.") from None
 
 
 def experiments_folder(given: str | Path | None = None) -> Path:
@@ -58,24 +75,34 @@ def experiment_file(named: str, experiments: str | Path | None = None) -> Path:
         where = path.absolute().parent
         hint = nearest(path.stem, experiment_files(where)) if where.is_dir() else "Its folder does not exist."
         raise ExperimentError(f"{named}: there is no such experiment file. {hint}")
+    return named_file(named, experiments)
+
+
+def named_file(name: str, experiments: str | Path | None = None) -> Path:
+    """The file of an experiment of this name in `experiments_folder(experiments)`; raises as `experiment_file`."""
     folder = experiments_folder(experiments)
     files = experiment_files(folder)
-    if named not in files:
-        raise ExperimentError(f"There is no experiment `{named}` in {shown(folder)}. {nearest(named, files)}")
-    return files[named]
+    if name not in files:
+        raise ExperimentError(f"There is no experiment `{name}` in {shown(folder)}. {nearest(name, files)}")
+    return files[name]
 
 
 def experiment_of(result: Path, name: str, experiments: str | Path | None = None) -> Path:
-    """The file of the experiment that made a result folder: in the given folder, else at or above the result.
+    """The file of the experiment that made a result folder, in `experiments_folder(experiments)`: what lies beside the
+    result is never run, since a result may come from anywhere.
 
     Raises:
         ExperimentError: it is not there.
     """
-    above = [place for parent in result.absolute().parents for place in (parent / "experiments", parent)]
-    for folder in [Path(experiments).absolute()] if experiments else above:
-        if (folder / f"{name}.py").is_file():
-            return folder / f"{name}.py"
-    raise ExperimentError(f"No file {name}.py of the experiment that made {shown(result)}; use --experiments DIR.")
+    if not name.isidentifier():
+        raise ExperimentError(f"{shown(result)} names {plain(name)!r} as its experiment, which is no plain name.")
+    file = experiments_folder(experiments) / f"{name}.py"
+    if not file.is_file():
+        raise ExperimentError(
+            f"There is no {name}.py, which made {shown(result)}, in {shown(file.parent)}; name its folder with "
+            "--experiments DIR. Code beside a result is never run."
+        )
+    return file
 
 
 def home(file: Path, experiments: str | Path | None = None) -> Path:
@@ -92,8 +119,9 @@ def description(file: Path) -> str:
         ExperimentError: the file is not Python.
     """
     try:
-        return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    except (SyntaxError, UnicodeDecodeError) as error:
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        return "\n".join(map(plain, text.split("\n")))
+    except (SyntaxError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ExperimentError(f"{shown(file)}{line}: this is not valid Python: {error}") from error
 
@@ -105,7 +133,6 @@ def first_paragraph(text: str) -> str:
 
 def shown(path: Path) -> str:
     """A path as a person reads it: relative to the current folder where it lies within."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    with contextlib.suppress(ValueError, OSError):  # it lies elsewhere, or the current folder is gone
+        path = path.absolute().relative_to(Path.cwd())
+    return plain(str(path).encode(errors="surrogateescape").decode(errors="backslashreplace"))

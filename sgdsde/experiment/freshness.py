@@ -20,8 +20,10 @@ import numpy as np
 
 from sgdsde.experiment import results
 from sgdsde.experiment.reach import digest_of
+from sgdsde.experiment.validation import NUMBER, WHOLE, Each
 
 SAMPLE = "sample.json"
+SAMPLE_KIND = Each({"shape": [WHOLE], "numbers": [NUMBER]})
 ROOTS = {"run": ("run", "Config", "SMOKE", "SWEEP", "DIMENSIONS"), "checks": ("checks", "plot")}
 MEND = {"run": "sgdsde confirm", "checks": "sgdsde judge"}
 LARGEST_SAMPLE = 64
@@ -37,7 +39,7 @@ def digests(file: Path) -> dict[str, str]:
 
 def has_changed(folder: Path, file: Path, part: str) -> bool:
     """Whether the code of a part ("run", "checks") is another than the one recorded in a result folder."""
-    recorded = results.read_json(folder / "provenance.json").get("code", {})
+    recorded = results.read_provenance(folder).get("code") or {}
     return recorded.get(part) != digest_of(file, ROOTS[part])
 
 

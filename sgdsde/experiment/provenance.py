@@ -32,9 +32,15 @@ def environment() -> dict[str, Any]:
         "num_cores": num_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "dtype": "float64" if settings.jax_enable_x64 else "float32",
-        "random_numbers": str(settings.jax_default_prng_impl),
+        "random_numbers": _generator(settings),
         "versions": versions(),
     }
+
+
+def _generator(settings: Any) -> str:
+    """The generator behind `jax.random.key`, as its name and, where it is not the default, its variant."""
+    variant = "" if settings.jax_threefry_partitionable else " not partitionable"
+    return f"{settings.jax_default_prng_impl}{variant}"
 
 
 def versions() -> dict[str, str]:
@@ -80,7 +86,9 @@ def _relative(argument: str, home: Path) -> str:
     path = Path(value)
     if not (value.startswith("~") or ".." in path.parts or path.is_absolute()):
         return argument
-    path = path.expanduser().resolve()
+    with contextlib.suppress(RuntimeError):  # nobody's home is known
+        path = path.expanduser()
+    path = path.resolve()
     for folder in (home.resolve(), Path.cwd()):
         if path.is_relative_to(folder):
             return f"{flag}{equals}{path.relative_to(folder)}"

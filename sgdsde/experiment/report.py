@@ -25,7 +25,7 @@ def print_result(folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    verdict, provenance = results.read_verdict(folder), results.read_json(folder / "provenance.json")
+    verdict, provenance = results.read_verdict(folder), results.read_provenance(folder)
     screen = console()
     name = verdict["experiment"]
     table = Table(

@@ -14,9 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from sgdsde.experiment.check import Check
+from sgdsde.experiment.check import Check, check_of
 from sgdsde.experiment.files import recover
-from sgdsde.experiment.folders import ExperimentError, nearest, shown
+from sgdsde.experiment.folders import ExperimentError, nearest, plain, shown
+from sgdsde.experiment.validation import (
+    COMMAND,
+    FLAG,
+    MEND,
+    NAME,
+    NUMBER,
+    TABLE,
+    TEXT,
+    WHOLE,
+    Each,
+    Optional,
+    parsed_json,
+    read_json,
+    taken,
+)
 
 SCHEMA = 1
 SMALLEST_FREE = 100_000
@@ -25,6 +40,21 @@ SUMMARY_COLUMNS = (
     "kind", "name", "value", "minimum", "maximum", "num_values", "num_nonfinite",
     "standard_error", "predicted", "z", "tolerance", "expect", "verdict", "source",
 )  # fmt: skip
+
+PROVENANCE = {
+    "schema": WHOLE, "experiment": NAME, "status": TEXT, "reason": Optional(TEXT), "command": COMMAND, "smoke": FLAG,
+    "seed": WHOLE, "commit": Optional(TEXT), "dirty": Optional(FLAG), "source": TEXT, "hash": TEXT, "platform": TEXT,
+    "num_cores": WHOLE, "dtype": TEXT, "wall_seconds": NUMBER, "peak_memory_mib": NUMBER, "checksums": Each(TEXT),
+    "judged": Optional({"commit": Optional(TEXT), "dirty": Optional(FLAG), "source": TEXT}),
+    "code": Optional(Each(TEXT)),
+}  # fmt: skip
+CHECK = {
+    "name": TEXT, "measured": NUMBER, "predicted": NUMBER, "standard_error": NUMBER, "tolerance": NUMBER,
+    "expect": TEXT, "verdict": Optional(TEXT), "source": TEXT, "z": Optional(NUMBER),
+}  # fmt: skip
+VERDICT = {"experiment": NAME, "config": TABLE, "smoke": FLAG, "passed": Optional(FLAG), "checks": [CHECK]}
+MOST_COMPRESSED = 1100
+"""times that a netCDF file may be smaller than what it holds: zlib makes no more of it than 1032"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +77,7 @@ def load_result(folder: str | Path) -> Result:
     folder = Path(folder)
     dataset, provenance = load_arrays(folder)
     arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
-    return Result(folder, read_json(folder / "config.json"), provenance, read_verdict(folder), arrays)
+    return Result(folder, read_config(folder), provenance, read_verdict(folder), arrays)
 
 
 def load_arrays(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -60,16 +90,62 @@ def load_arrays(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def read_dataset(file: Path) -> Any:
-    """An xarray Dataset that `write_dataset` wrote, in memory."""
+    """An xarray Dataset that `write_dataset` wrote, in memory; its texts without control characters.
+
+    Raises:
+        ExperimentError: the file is no such thing, or asks for more memory than it can hold.
+    """
     import xarray
 
-    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
-        return dataset.load()
+    try:
+        _check_contents(file)
+        with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
+            loaded = dataset.load()
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ExperimentError(plain(f"{shown(file)} cannot be read as netCDF: {error}. {MEND}")) from error
+    loaded.attrs = {name: plain(value) if isinstance(value, str) else value for name, value in loaded.attrs.items()}
+    for name, array in loaded.variables.items():
+        cleaned = np.array([plain(str(text)) for text in array.values.flat] if array.dtype.kind in "OUS" else [])
+        if cleaned.size and (cleaned.reshape(array.shape) != array.values).any():
+            loaded[name] = (array.dims, cleaned.reshape(array.shape))
+    return loaded
+
+
+def _check_contents(file: Path) -> None:
+    """Refuse, before anything is read, names that are none and sizes that the file cannot hold."""
+    import netCDF4
+
+    with netCDF4.Dataset(file) as contents:
+        for name in (*contents.variables, *contents.dimensions):
+            if not name.isidentifier():
+                raise ValueError(f"{name!r} is no plain name")
+        sizes = [math.prod(v.shape) * getattr(v.dtype, "itemsize", 8) for v in contents.variables.values()]
+    if sum(sizes) > MOST_COMPRESSED * file.stat().st_size:
+        raise ValueError(f"{file.stat().st_size:,} bytes cannot hold the {sum(sizes):,} that it asks for")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The Config of a result folder, as a dictionary."""
+    return read_json(folder / "config.json", TABLE)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """The provenance of a result folder, whose files are not looked at."""
+    return read_json(folder / "provenance.json", PROVENANCE)
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:
     """The verdict of a result folder; None where the run failed before there was one."""
-    return read_json(folder / "verdict.json") if (folder / "verdict.json").exists() else None
+    file = folder / "verdict.json"
+    if not file.exists():
+        return None
+    verdict = read_json(file, VERDICT)
+    try:
+        for row in verdict["checks"]:
+            check_of(row)
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(f"{shown(file)} is damaged: {error}. {MEND}") from error
+    return verdict
 
 
 def verified(folder: Path) -> dict[str, Any]:
@@ -82,25 +158,24 @@ def verified(folder: Path) -> dict[str, Any]:
     file = folder / "provenance.json"
     if not file.is_file():
         raise ExperimentError(f"{shown(folder)} is not a result folder: it holds no provenance.json.")
-    provenance = read_json(file)
+    provenance = parsed_json(file)
     recorded = provenance.get("checksums") if isinstance(provenance, dict) else None
-    mend = "Compute it anew with --fresh, or restore it from version control."
     if not isinstance(recorded, dict):
-        raise ExperimentError(f"{shown(folder)}: provenance.json holds no checksums; the folder is incomplete. {mend}")
+        raise ExperimentError(f"{shown(folder)}: provenance.json holds no checksums; the folder is incomplete. {MEND}")
     unsealed = provenance | {"checksums": {name: value for name, value in recorded.items() if name != file.name}}
     sums = _checksums(folder) | {file.name: _sha256(as_json(unsealed).encode())}
     for name in sorted(recorded.keys() | sums.keys()):
         if name not in sums:
-            raise ExperimentError(f"{shown(folder)}: {name} is missing. {mend}")
+            raise ExperimentError(f"{shown(folder)}: {plain(name)} is missing. {MEND}")
         if name not in recorded:
-            raise ExperimentError(f"{shown(folder)}: {name} does not belong there; move it away.")
+            raise ExperimentError(f"{shown(folder)}: {plain(name)} does not belong there; move it away.")
         if sums[name] != recorded[name] or (name == file.name and file.read_bytes() != as_json(provenance).encode()):
-            raise ExperimentError(f"{shown(folder)}: {name} is damaged (its checksum differs). {mend}")
+            raise ExperimentError(f"{shown(folder)}: {plain(name)} is damaged (its checksum differs). {MEND}")
     if provenance.get("schema") != SCHEMA:
         raise ExperimentError(
-            f"{shown(folder)} has result schema {provenance.get('schema')}; this version reads {SCHEMA}. {mend}"
+            f"{shown(folder)} has result schema {provenance.get('schema')!r}; this version reads {SCHEMA}. {MEND}"
         )
-    return provenance
+    return taken(provenance, PROVENANCE, file)
 
 
 def write_provenance(folder: Path, provenance: Mapping[str, Any], *, seal: bool) -> None:
@@ -212,18 +287,6 @@ def write_json(file: Path, value: Any) -> None:
     file.write_bytes(as_json(value).encode())
 
 
-def read_json(file: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ExperimentError: the file is missing or damaged.
-    """
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ExperimentError(f"{shown(file)} is missing or damaged: {error}") from error
-
-
 def as_json(value: Any) -> str:
     """Strict JSON; a number that is not finite becomes the text "nan", "inf" or "-inf", which float() reads."""
     return json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -234,13 +297,20 @@ def _strict(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return {key: _strict(entry) for key, entry in value.items()}
+    if isinstance(value, str):  # bytes of a path that are no text
+        return value.encode(errors="backslashreplace").decode()
     return [_strict(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _checksums(folder: Path) -> dict[str, str]:
     """Of every file but the provenance, which holds them; a hidden file is the system's own affair."""
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    return {file.name: _sha256(file.read_bytes()) for file in files if file.name != "provenance.json"}
+    return {file.name: _sha256_of_file(file) for file in files if file.name != "provenance.json"}
+
+
+def _sha256_of_file(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sha256(content: bytes) -> str:

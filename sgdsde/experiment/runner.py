@@ -130,9 +130,10 @@ def run_experiment(
 
 
 def identity_of(experiment: Experiment, **values: Any) -> str:
-    """The hash that names what an experiment computes: its code, these values, precision and platform."""
+    """The hash that names what an experiment computes: its code, these values, precision, platform and the generator
+    of random numbers."""
     environment = provenance.environment()
-    kept = {"dtype": environment["dtype"], "platform": environment["platform"]}
+    kept = {name: environment[name] for name in ("dtype", "platform", "random_numbers")}
     return content_hash(source_hash(experiment.file), **values, **kept)
 
 
@@ -395,7 +396,7 @@ def publish_result(folder: Path, target: Path, experiment: Experiment | None = N
     with working_copy(folder, target) as work:
         if experiment is not None:
             results.write_json(work / freshness.SAMPLE, freshness.sample_of(sample_arrays(experiment, swept)))
-            record = results.read_json(work / "provenance.json") | {"code": freshness.digests(experiment.file)}
+            record = results.read_provenance(work) | {"code": freshness.digests(experiment.file)}
             results.write_provenance(work, record, seal=True)
         publish(work, target)
 
@@ -418,10 +419,10 @@ def confirm(experiment: Experiment, folder: Path, swept: Any = None) -> list[str
     record = results.verified(folder)
     if not (folder / freshness.SAMPLE).is_file():
         raise ExperimentError(f"{shown(folder)} holds no {freshness.SAMPLE} to compare with: sgdsde reproduce it.")
-    if results.read_json(folder / "config.json") != config_as_dict(normalised(experiment.config_class())):
+    if results.read_config(folder) != config_as_dict(normalised(experiment.config_class())):
         return ["the file's Config has other values than the result was computed with"]
     now = freshness.sample_of(sample_arrays(experiment, swept))
-    differences = freshness.differences(results.read_json(folder / freshness.SAMPLE), now)
+    differences = freshness.differences(results.read_json(folder / freshness.SAMPLE, freshness.SAMPLE_KIND), now)
     if not differences:
         code = record.get("code", {}) | {"run": freshness.digests(experiment.file)["run"]}
         record["confirmed"] = {"time": provenance.now(), **provenance.commit(experiment.file.parent)}

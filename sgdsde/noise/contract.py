@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.tree_util import tree_leaves
 
+from sgdsde.arguments import count
 from sgdsde.laws import Sampling, check_tail_index, normals
 from sgdsde.problem import Problem
-from sgdsde.pytrees import as_float, as_partial, pytree
+from sgdsde.pytrees import as_partial, pytree
 from sgdsde.randomness import Variates, draw
 
 __all__ = ["Noise", "check_batch", "check_count", "covariance_factor", "normal_vector"]
@@ -39,8 +39,7 @@ class Noise:
     def __post_init__(self):
         object.__setattr__(self, "apply", as_partial(self.apply))
         object.__setattr__(self, "example_weights", as_partial(self.example_weights))
-        object.__setattr__(self, "tail_index", as_float(self.tail_index))
-        check_tail_index(self.tail_index)
+        object.__setattr__(self, "tail_index", check_tail_index(self.tail_index))
 
     def draw(self, key: jax.Array) -> Any:
         """The draws of one application, a pure function of the key."""
@@ -54,24 +53,21 @@ def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) ->
     return (num_examples - batch_size) / (batch_size * max(num_examples - 1, 1))
 
 
-def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> None:
-    """Raise TypeError or ValueError unless batch_size is an integer from 1 to num_examples and sampling is known."""
-    known = Sampling.__args__
-    if sampling not in known:
-        raise ValueError(f"sampling: expected one of {', '.join(map(repr, known))}, got {sampling!r}")
-    check_count("batch_size", batch_size, problem, at_least=1)
+def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> int:
+    """The batch size as an int. Raises TypeError or ValueError unless it is an integer from 1 to num_examples and
+    sampling is known."""
+    choices = Sampling.__args__
+    if not isinstance(sampling, str) or sampling not in choices:
+        raise ValueError(f"sampling: expected one of {', '.join(map(repr, choices))}, got {sampling!r}")
+    return check_count("batch_size", batch_size, problem, at_least=1)
 
 
-def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> None:
-    """Raise TypeError or ValueError unless `value` is an integer from at_least to num_examples."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an integer (it is a shape, not a traced number), got {value!r}")
-    if not at_least <= value <= problem.num_examples:
-        smaller = "batch" if name == "batch_size" else "sample"
-        raise ValueError(
-            f"{name}: expected {at_least} to num_examples = {problem.num_examples}, got {value}; "
-            f"take a smaller {smaller} or a problem with more examples"
-        )
+def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> int:
+    """A number of examples of the problem, as an int. Raises TypeError or ValueError unless it is an integer from
+    at_least to num_examples."""
+    smaller = "batch" if name == "batch_size" else "sample"
+    mend = f"take a {smaller} of at most num_examples, or a problem with more examples"
+    return count(name, value, at_least=at_least, at_most=problem.num_examples, mend=mend)
 
 
 def normal_vector(problem: Problem, size: int) -> Variates:

@@ -34,7 +34,7 @@ def constant(problem: Problem, *, covariance: Any) -> Noise:
 def diagonal(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noise:
     """Gaussian noise with independent coordinates of the variances diag(C(params)); a pass of per-example gradients a
     step (or the noise factor's rows, where the problem has one)."""
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     factor = covariance_factor(problem.num_examples, batch_size, sampling)
     return Noise(normals(problem.params_like), Partial(_diagonal, problem, factor))
 
@@ -47,7 +47,7 @@ def anisotropic(problem: Problem, *, batch_size: int, sampling: Sampling) -> Noi
     of an explicit step shares (add 1/n to every weight): together they cost one full-batch gradient. A problem with a
     noise factor F, Sigma = F F^T, costs r normals instead: sqrt(factor) F w.
     """
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     factor = covariance_factor(problem.num_examples, batch_size, sampling)
     if problem.noise_factor is not None:
         rank = tree_leaves(jax.eval_shape(problem.noise_factor, problem.params_like))[0].shape[-1]

@@ -56,9 +56,9 @@ def anisotropic_sampled(problem: Problem, *, num_sampled: int, batch_size: int, 
 
     Raises ValueError for m < 2, and `euler_maruyama` (or `match`) for an m below the bound.
     """
-    check_batch(problem, batch_size, sampling)
-    check_count("num_sampled", num_sampled, problem, at_least=2)
-    sample = Sample(problem.num_examples, int(num_sampled), int(batch_size), sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
+    num_sampled = check_count("num_sampled", num_sampled, problem, at_least=2)
+    sample = Sample(problem.num_examples, num_sampled, batch_size, sampling)
     variates = minibatch(problem.num_examples, num_sampled, sample.subsets), normal_vector(problem, num_sampled)
     weights = Partial(_weights_of_sample, sample)
     return Noise(variates, Partial(_sampled, problem, sample), 2.0, False, weights, problem)

@@ -11,7 +11,6 @@ from sgdsde.laws import Sampling, check_tail_index, log_one_sided_stable, normal
 from sgdsde.noise.contract import Noise, check_batch, covariance_factor
 from sgdsde.noise.gaussian import anisotropic
 from sgdsde.problem import Problem, gradient_variance
-from sgdsde.pytrees import as_float
 
 __all__ = ["anisotropic_levy", "levy", "levy_coordinates", "trace_matched_levy"]
 
@@ -49,7 +48,7 @@ def trace_matched_levy(problem: Problem, *, tail_index: Any, batch_size: int, sa
     The trace takes every example's gradient (`gradient_variance`) a step. A random estimate of it would not do: the sum
     of many small kicks of scale s is stable of scale (E s^tail_index)^(1/tail_index), which no unbiased variance gives.
     """
-    check_batch(problem, batch_size, sampling)
+    batch_size = check_batch(problem, batch_size, sampling)
     tail_index = _check_levy(problem, tail_index)
     size = sum(math.prod(leaf.shape) for leaf in tree_leaves(problem.params_like))
     factor = covariance_factor(problem.num_examples, batch_size, sampling) / (2 * size)
@@ -95,7 +94,6 @@ def _root(log_mixing, like):
 
 
 def _check_levy(problem, tail_index):
-    tail_index = as_float(tail_index)
     for leaf in tree_leaves(problem.params_like):
-        check_tail_index(tail_index, leaf.dtype)
+        tail_index = check_tail_index(tail_index, leaf.dtype)
     return tail_index

@@ -6,8 +6,9 @@ their law; `with_tilts` changes it). For all of them except `state_dependent`:
 - params have shape (d,), also for d = 1; mean_loss is the potential; its gradient noise is the same everywhere;
 - gradient_covariance is Sigma of *one example* (divide by n): symmetric positive semi-definite (d, d), singular or
   zero allowed, a number for d = 1; num_examples >= d + 1; noise_factor is the constant F (d, d), F F^T = Sigma;
-- numbers, and arrays, may be traced (checks are skipped then); arrays fix the precision of the params, numbers follow;
-- bad values raise ValueError (two precisions: TypeError) with the name of the argument.
+- numbers, and arrays, may be traced (a number outside of its range is then NaN, what else is wrong goes unseen);
+  arrays fix the precision of the params, numbers follow;
+- bad values raise ValueError (what is no real number, and two precisions: TypeError) with the name of the argument.
 """
 
 from typing import Any

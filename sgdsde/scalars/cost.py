@@ -41,7 +41,10 @@ def _of_equation(equation: Any, mine: list[bool]) -> tuple[int, frozenset[str]]:
         return steps * sum(operations for operations, _ in counts), names.union(*(inside for _, inside in counts))
     if name in MOVES:
         return 0, frozenset()
-    if name in LOOKUPS:
+    if name == "scatter" and params["update_jaxpr"] is not None:  # a function of one element, wherever it may be
+        operations, names = count_operations(params["update_jaxpr"], [True, True])
+        return sizes[2] * (sizes[0] if mine[1] else 1) * (operations + 1), names
+    if name in LOOKUPS or name == "scatter":
         if not any(mine[1:]):
             return 0, frozenset()
         return (results * sizes[0], frozenset()) if mine[0] else (results, frozenset({name}))

@@ -14,6 +14,7 @@ from jax.tree_util import tree_leaves, tree_structure
 
 from sgdsde.scalars.arithmetic import ELEMENTWISE, SUMS, scalar_operation
 from sgdsde.scalars.boxes import (
+    box_of,
     boxed,
     boxes_like,
     converted,
@@ -25,7 +26,7 @@ from sgdsde.scalars.boxes import (
 )
 from sgdsde.scalars.cost import SHORT_SCAN, count_operations
 from sgdsde.scalars.jaxprs import called, literal, live_equations, opened
-from sgdsde.scalars.movement import LOOKUPS, MOVES
+from sgdsde.scalars.movement import LOOKUPS, MOVES, scatter
 
 __all__ = ["ScalarForm", "scalar_form"]
 
@@ -196,6 +197,20 @@ def _scan(equation: Any, *operands: Any) -> list | None:
     return [*carry, *(np.stack(column) for column in zip(*(rows[step] for step in range(length))))]
 
 
+def _scatter(equation: Any, operand: Any, indices: Any, updates: Any) -> list | None:
+    """`x.at[i].set(y)`, or `x.at[i].apply(f)`, whose function is a jaxpr of the element there and an unused update."""
+    function, constants = equation.params["update_jaxpr"], equation.params["update_consts"]
+
+    def combine(element, update):
+        if function is None:
+            return update
+        pair = (box_of([scalar], ()) for scalar in (element, update))
+        return boxed(_interpret(function, constants, pair)[0])[()]
+
+    result = scatter(combine, equation, operand, indices, updates)
+    return None if result is None else [result]
+
+
 ARITHMETIC = {*ELEMENTWISE, *MOVES, *SUMS}
-CONTROL: dict[str, Callable] = {"cond": _cond, "scan": _scan, "while": _while}
+CONTROL: dict[str, Callable] = {"cond": _cond, "scan": _scan, "scatter": _scatter, "while": _while}
 """primitive -> rule(equation, *values): a list of values, or None where only the primitive itself can tell"""

@@ -13,7 +13,7 @@ from jax import lax
 from sgdsde.scalars.arithmetic import add, multiply
 from sgdsde.scalars.boxes import box_of, boxed, is_box, is_known
 
-__all__ = ["LOOKUPS", "MOVES"]
+__all__ = ["LOOKUPS", "MOVES", "scatter"]
 
 
 def _broadcast(params: dict, operand: np.ndarray, *_: Any) -> np.ndarray:
@@ -85,10 +85,11 @@ def _dynamic_slice(equation: Any, operand: Any, *starts: Any) -> np.ndarray | No
 
 
 def _dynamic_update_slice(equation: Any, operand: Any, update: Any, *starts: Any) -> np.ndarray:
-    return _updated(_latter, operand, _window(operand, update.shape, starts), update)
+    return _updated(lambda _, update: update, operand, _window(operand, update.shape, starts), update)
 
 
-def _scatter(combine: Callable, equation: Any, operand: Any, indices: Any, updates: Any) -> np.ndarray | None:
+def scatter(combine: Callable, equation: Any, operand: Any, indices: Any, updates: Any) -> np.ndarray | None:
+    """The operand with combine(its element, the update) at every place, one update after another."""
     numbers, clips = equation.params["dimension_numbers"], equation.params["mode"] == lax.GatherScatterMode.CLIP
     inserted = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
     sizes = iter([updates.shape[axis] for axis in numbers.update_window_dims])
@@ -204,16 +205,11 @@ def _result(equation: Any) -> Any:
     return equation.outvars[0].aval
 
 
-def _latter(_: Any, update: Any) -> Any:
-    return update
-
-
 LOOKUPS: dict[str, Callable] = {
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
     "gather": _gather,
-    "scatter": functools.partial(_scatter, _latter),
-    "scatter-add": functools.partial(_scatter, add),
-    "scatter-mul": functools.partial(_scatter, multiply),
+    "scatter-add": functools.partial(scatter, add),
+    "scatter-mul": functools.partial(scatter, multiply),
 }
 """primitive -> rule(equation, *values): a box, or None where only the primitive itself can tell"""

@@ -22,10 +22,18 @@ from sgdsde.experiment.files import publish, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
 from sgdsde.experiment.report import console
 from sgdsde.experiment.runner import opened_record
+from sgdsde.experiment.validation import COMMAND, NAME, NUMBER, TABLE, TEXT, WHOLE, Each, Optional, read_json
 from sgdsde.searches.figure import drawn_search
 from sgdsde.searches.journal import Outcome
 
 NUM_SHOWN = 5
+DESCRIPTION = {
+    "experiment": NAME, "objective": {"name": TEXT, "direction": TEXT}, "num_seeds": WHOLE, "num_trials": WHOLE,
+    "num_failed": WHOLE, "reasons": Each(WHOLE), "best": [
+        {"trial": WHOLE, "value": NUMBER, "standard_error": Optional(NUMBER), "values": TABLE, "command": COMMAND}
+    ],
+}  # fmt: skip
+"""what is read of `search.json`"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,14 @@ def is_published(folder: Path, num_trials: int) -> bool:
     """Whether an undamaged result with as many trials is there."""
     try:
         record = results.verified(folder)
-        return record["status"] == "done" and results.read_json(folder / "search.json")["num_trials"] == num_trials
+        return record["status"] == "done" and read_search(folder)["num_trials"] == num_trials
     except ExperimentError:
         return False
+
+
+def read_search(folder: Path) -> dict[str, Any]:
+    """`search.json` of a search's folder."""
+    return read_json(folder / "search.json", DESCRIPTION)
 
 
 def publish_trials(
@@ -159,7 +172,7 @@ def print_search(folder: Path) -> bool:
     from rich.table import Table
     from rich.text import Text
 
-    described = results.read_json(folder / "search.json")
+    described = read_search(folder)
     num_trials, num_failed = described["num_trials"], described["num_failed"]
     screen = console()
     best, objective = described["best"], described["objective"]

@@ -14,6 +14,8 @@ from typing import Any
 from sgdsde.experiment.config import check_names, converted, field_kinds
 from sgdsde.experiment.folders import ExperimentError
 
+MOST_VALUES = 100_000
+"""on one axis"""
 GRAMMAR = "write FIELD=0.01,0.02,0.04, FIELD=a:b:n (n equally spaced), a:b:log2 (doubling) or a:b:n:log (equal ratios)"
 
 
@@ -87,6 +89,8 @@ def parsed_assignments(tokens: Iterable[str]) -> dict[str, str]:
 def _values(name: str, kind: Any, given: Any, *, may_repeat: bool = False) -> tuple:
     """The values of one field, each of its annotated type."""
     listed = _parsed(name, kind, given) if isinstance(given, str) else given
+    if isinstance(listed, Sequence) and len(listed) > MOST_VALUES:
+        raise ExperimentError(f"{name}: an axis has at most {MOST_VALUES:,} values, this one {len(listed):,}.")
     if not isinstance(listed, Sequence) or not listed:
         raise ExperimentError(f"{name}: expected a list of values or a range, got {given!r}; {GRAMMAR}.")
     values = tuple(converted(name, kind, value) for value in listed)
@@ -168,6 +172,7 @@ def _powers(name: str, text: str, first: float, last: float, factor: float) -> l
     if factor <= 1:
         raise ExperimentError(f"{name}: the factor of {text!r} must be larger than 1.")
     steps = math.log(last / first) / math.log(factor)
+    _check_count(name, text, steps)
     count = round(steps)
     if abs(steps - count) > 1e-6:
         end = first * factor ** math.floor(steps + 1e-6)
@@ -181,6 +186,12 @@ def _powers(name: str, text: str, first: float, last: float, factor: float) -> l
 def _spaced(name: str, text: str, first: float, last: float, count: int, *, is_log: bool) -> list[float]:
     if count < 2 or first == last:
         raise ExperimentError(f"{name}: the range {text!r} needs at least two values and two different ends.")
+    _check_count(name, text, count)
     shares = [k / (count - 1) for k in range(count)]
     inner = [first * (last / first) ** s if is_log else first + (last - first) * s for s in shares[1:-1]]
     return [first, *(float(f"{value:.12g}") for value in inner), last]
+
+
+def _check_count(name: str, text: str, count: float | int) -> None:
+    if count > MOST_VALUES:
+        raise ExperimentError(f"{name}: the range {text!r} has more than {MOST_VALUES:,} values, the most of one axis.")

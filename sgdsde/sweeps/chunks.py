@@ -11,7 +11,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from sgdsde.experiment.files import fsync
+from sgdsde.experiment.folders import ExperimentError, plain, shown
 from sgdsde.experiment.results import read_dataset, write_arrays
+from sgdsde.experiment.validation import TEXT, Each, read_text
 
 try:
     import fcntl
@@ -76,16 +78,35 @@ def read_part(file: Path) -> Part | None:
     dataset = read_dataset(file)
     arrays = {str(name): np.asarray(dataset[name].values) for name in dataset.variables}
     attributes = {str(name): str(value) for name, value in dataset.attrs.items()}
-    failures = {int(place): why for place, why in json.loads(attributes.pop("failures")).items()}
+    failures = failures_in(attributes, file)
+    del attributes["failures"]
     return Part(arrays, failures, attributes)
 
 
 def attributes_of(file: Path) -> dict[str, Any]:
-    """The texts of a chunk's file alone: how long it took, what failed."""
+    """The texts of a chunk's file alone: how long it took, what failed.
+
+    Raises:
+        ExperimentError: the file is damaged.
+    """
     import xarray
 
-    with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
-        return dict(dataset.attrs)
+    try:
+        with xarray.open_dataset(file, engine="netcdf4", decode_times=False) as dataset:
+            texts = {name: plain(str(value)) for name, value in dataset.attrs.items()}
+        float(texts["seconds"])
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        why = plain(f"{type(error).__name__}: {error}")
+        raise ExperimentError(
+            f"{shown(file)} is damaged ({why}); remove it, and the sweep computes it again."
+        ) from error
+    return texts | {"failures": failures_in(texts, file)}
+
+
+def failures_in(texts: Mapping[str, Any], file: Path) -> dict[int, str]:
+    """The reasons in the texts of a chunk, by the place of their item."""
+    told = read_text(str(texts.get("failures")), Each(TEXT), file)
+    return {int(place): why for place, why in told.items() if place.isdigit()}
 
 
 def _digest(file: Path) -> str:

@@ -7,6 +7,7 @@ summary.csv, figure.pdf, figure.png, provenance.json (with the checksum of every
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,24 @@ from sgdsde import style
 from sgdsde.devices import agreed
 from sgdsde.experiment import provenance, results
 from sgdsde.experiment.files import create_text, publish, recover, renaming, working_copy, working_folder
-from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.folders import ExperimentError, plain, shown
 from sgdsde.experiment.runner import identity_of, is_complete, opened_record
+from sgdsde.experiment.validation import (
+    COMMAND,
+    FLAG,
+    LIST,
+    MEND,
+    NAME,
+    NUMBER,
+    TABLE,
+    TEXT,
+    WHOLE,
+    Each,
+    Optional,
+    parsed_json,
+    read_text,
+    taken,
+)
 from sgdsde.sweeps.axes import parsed_assignments
 from sgdsde.sweeps.chunks import attributes_of, claims, finished
 from sgdsde.sweeps.dataset import combined, group_dataset
@@ -30,6 +47,13 @@ from sgdsde.sweeps.planning import Plan, planned
 from sgdsde.sweeps.reading.figures import sweep_figure
 from sgdsde.sweeps.reading.summary import write_summary_csv
 
+DESCRIPTION = {
+    "schema": WHOLE, "experiment": NAME, "hash": TEXT, "title": TEXT, "command": COMMAND, "start": TEXT,
+    "config": TABLE, "axes": [Each(LIST)], "num_seeds": WHOLE, "physical_time": Optional(NUMBER), "asks_checks": FLAG,
+    "smoke": FLAG, "groups": [{"static": TABLE, "where": [[WHOLE]]}], "chunks": [[WHOLE]], "num_bytes": NUMBER,
+}  # fmt: skip
+"""what `sweep.json` holds"""
+FAILURES = [{"point": TABLE, "seed": WHOLE, "reason": TEXT}]
 FINISHING = 10**7
 """the lock's byte that stands for putting the result together"""
 
@@ -125,12 +149,32 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         ExperimentError: it is missing, damaged, or of another schema.
     """
-    described = results.read_json(folder / "sweep.json")
+    file = folder / "sweep.json"
+    described = parsed_json(file)
     if not isinstance(described, dict) or described.get("schema") != results.SCHEMA:
-        raise ExperimentError(
-            f"{shown(folder)}/sweep.json has not the schema {results.SCHEMA} of this version; compute it anew."
-        )
-    return described
+        raise ExperimentError(f"{shown(file)} has not the schema {results.SCHEMA} of this version; compute it anew.")
+    taken_in = taken(described, DESCRIPTION, file)
+    if not _fits_together(taken_in):
+        raise ExperimentError(f"{shown(file)} is damaged: its groups and chunks are not those of its axes. {MEND}")
+    return taken_in
+
+
+def _fits_together(described: Mapping[str, Any]) -> bool:
+    """Whether the groups are parts of the product of the axes, as many points as it has, and the chunks parts of
+    them."""
+    axes = described["axes"]
+    lengths = [{len(values) for values in axis.values()} for axis in axes]
+    if not all(len(each) == 1 and min(each) > 0 for each in lengths) or described["num_seeds"] < 1:
+        return False
+    sizes = [min(each) for each in lengths]
+    wheres = [group["where"] for group in described["groups"]]
+    inside = all(
+        len(where) == len(sizes) and all(0 <= place < size for size, some in zip(sizes, where) for place in some)
+        for where in wheres
+    )
+    num_points = sum(math.prod(map(len, where)) for where in wheres)
+    cuts_fit = all(len(cut) == 3 and 0 <= cut[0] < len(wheres) for cut in described["chunks"])
+    return inside and num_points == math.prod(sizes) and cuts_fit
 
 
 def read_plan(folder: Path) -> Plan:
@@ -218,7 +262,13 @@ def load_sweep(folder: Path) -> xarray.Dataset:
             f"{shown(folder)}: sweep.json is of {described['hash']}, the files are of {record['hash']}."
         )
     groups = [results.read_dataset(folder / f"group-{number:03d}.nc") for number in range(len(described["groups"]))]
-    whole = combined(described["axes"], [group["where"] for group in described["groups"]], groups)
+    try:
+        whole = combined(described["axes"], [group["where"] for group in described["groups"]], groups)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = plain(f"{type(error).__name__}: {error}")
+        raise ExperimentError(f"{shown(folder)}: the arrays are not those of its sweep.json ({why}). {MEND}") from error
+    for name, kind in (("failures", FAILURES), ("padded", TABLE)):
+        whole.attrs[name] = json.dumps(read_text(whole.attrs[name], kind, folder / "group-000.nc"))
     whole.attrs |= described_attributes(described, record)
     return whole
 

@@ -1,5 +1,6 @@
 """What an experiment's own checks say of each point and seed of a sweep, as arrays."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -20,7 +21,7 @@ def judgements(
     sweep: Sweep, items: list[tuple[tuple[int, ...], int]], arrays: Mapping[str, np.ndarray], skipped: Collection[int]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(`check_measured`, `check_predicted`, `check_standard_error`, `check_tolerance`, `check_passed`, `check_expect`
-    by item and check; texts: the checks' names, one a line, and the first exception that they raised). `check_expect`
+    by item and check; texts: the checks' names as JSON, and the first exception that they raised). `check_expect`
     is the place in `EXPECTATIONS`; it and `check_passed` are -1 where nothing is judged: at smoke size, and for an item
     that failed. The names are those of the first item; where they differ between items, numbers in them are #."""
     found: dict[int, list[Check]] = {}
@@ -34,7 +35,7 @@ def judgements(
         except Exception as error:  # the arrays are whole, whatever the checks make of them
             texts.setdefault("check_failure", reason(error, sweep.experiment.file))
     names = shared_names([[check.name for check in checks] for checks in found.values()])
-    texts["checks"] = "\n".join(names)
+    texts["checks"] = json.dumps(names)
     numbers = {f"check_{field}": np.full((len(items), len(names)), np.nan)
                for field in ("measured", "predicted", "standard_error", "tolerance")}  # fmt: skip
     passed, expect = (np.full((len(items), len(names)), -1, np.int8) for _ in range(2))
@@ -70,4 +71,4 @@ def common_names(names: list[str]) -> list[str]:
 
 def check_names_of(texts: Mapping[str, Any]) -> list[str]:
     """The names in the texts of `judgements`."""
-    return [name for name in str(texts.get("checks", "")).split("\n") if name]
+    return json.loads(texts.get("checks", "[]"))

@@ -8,9 +8,11 @@ from typing import Any, get_args, get_origin
 
 import numpy as np
 
-from sgdsde.experiment.config import Experiment, changed, config_as_dict, field_kinds
+from sgdsde.experiment.config import LARGEST_SEED, Experiment, changed, config_as_dict, field_kinds
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.axes import Axis
+
+MOST_RUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Sweep:
     def __post_init__(self):
         if self.num_seeds < 1:
             raise ExperimentError(f"--seeds: expected at least 1, got {self.num_seeds}.")
+        if self.config.seed + self.num_seeds - 1 > LARGEST_SEED:
+            raise ExperimentError(
+                f"--seeds: {self.num_seeds} seeds from {self.config.seed} on go beyond the largest, {LARGEST_SEED:,}."
+            )
+        if self.num_points * self.num_seeds > MOST_RUNS:
+            raise ExperimentError(
+                f"{self.num_points:,} points x {self.num_seeds:,} seeds are more than {MOST_RUNS:,} runs, the most of "
+                "one sweep; split it, or let each run have more chains instead of seeds."
+            )
         if self.physical_time is not None:
             self._check_time()
 

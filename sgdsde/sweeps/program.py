@@ -63,7 +63,7 @@ def arguments_of(sweep: Sweep, group: Group, items: Items) -> tuple[dict[str, np
     rows = [sweep.values_at(place) for place in items.places]
     values = {name: np.array([row[name] for row in rows], real) for name in traced_fields(sweep, group)}
     words = {seed: np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in set(items.seeds)}
-    return values, np.stack([words[seed] for seed in items.seeds]), np.array(items.seeds, np.int32)
+    return values, np.stack([words[seed] for seed in items.seeds]), np.array(items.seeds, np.uint32)
 
 
 def footprint_of(sweep: Sweep, group: Group) -> tuple[float, float]:

@@ -1,9 +1,7 @@
 """What a person sees of a sweep before it is finished: the plan with its cost, and how far it is."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -28,7 +26,7 @@ def print_plan(sweep: Sweep, plan: Plan, estimate: Estimate) -> None:
     table = Table(title=f"{sweep.experiment.name}: a sweep, not run", box=box.SIMPLE_HEAVY, show_header=False)
     for axis in sweep.axes:
         for name, values in axis.values.items():
-            table.add_row(name, _listed(values))
+            table.add_row(name, Text(_listed(values)))
     table.add_row("seeds", f"{sweep.seeds[0]} to {sweep.seeds[-1]}" if sweep.num_seeds > 1 else str(sweep.seeds[0]))
     if sweep.physical_time is not None:
         steps = [sweep.values_at(group.places[0])["num_steps"] for group in plan.groups]
@@ -76,24 +74,24 @@ def print_progress(folder: Path) -> None:
     chunks = folder / "chunks"
     if not chunks.is_dir():
         record = results.verified(folder)
-        console.print(f"{shown(folder)}: done, {len(plan.chunks)} chunks, {wall_time(record)}")
+        print(f"{shown(folder)}: done, {len(plan.chunks)} chunks, {wall_time(record)}")
         return
     files = finished(chunks)
     missing = [chunk.number for chunk in plan.chunks if chunk.number not in files]
     running = set(is_worked_at(chunks, missing))
     told = {number: attributes_of(file) for number, file in files.items()}
-    table = Table(title=f"{described['experiment']}: {shown(folder)}", box=box.SIMPLE_HEAVY, pad_edge=False)
+    table = Table(title=Text(f"{described['experiment']}: {shown(folder)}"), box=box.SIMPLE_HEAVY, pad_edge=False)
     for column in ("group", "values", "runs", "done", "running", "failed"):
         table.add_column(column, justify="left" if column == "values" else "right")
     reasons: dict[str, int] = {}
     for group in plan.groups:
         mine = [chunk for chunk in plan.chunks if chunk.group == group.number]
-        failures = [why for c in mine if c.number in told for why in _failures(told[c.number])]
+        failures = [why for c in mine if c.number in told for why in told[c.number]["failures"].values()]
         for why in failures:
             reasons[why] = reasons.get(why, 0) + 1
         table.add_row(
             str(group.number),
-            ", ".join(f"{name}={value}" for name, value in group.static.items()) or "all",
+            Text(", ".join(f"{name}={value}" for name, value in group.static.items()) or "all"),
             str(sum(map(len, mine))),
             str(sum(len(c) for c in mine if c.number in files) - len(failures)),
             str(sum(len(c) for c in mine if c.number in running)),
@@ -101,13 +99,9 @@ def print_progress(folder: Path) -> None:
         )
     console.print(table)
     for why, count in reasons.items():
-        console.print(f"{count} failed: {why}")
+        print(f"{count} failed: {why}")
     seconds = [float(attributes["seconds"]) for attributes in told.values()]
     left = math.nan if not seconds else sum(seconds) / len(seconds) * len(missing) / max(1, len(running))
     word = f"{len(running)} processes at work" if running else "nobody is at work; the same command goes on"
     time_left = f", {duration(left)} left" if not math.isnan(left) and missing else ""
     print(f"{len(files)} of {len(plan.chunks)} chunks done, {word}{time_left}")
-
-
-def _failures(attributes: dict[str, Any]) -> list[str]:
-    return list(json.loads(attributes["failures"]).values())

@@ -7,16 +7,20 @@ from typing import Any
 
 from sgdsde.experiment.config import Experiment, changed
 from sgdsde.experiment.folders import ExperimentError, nearest, shown
+from sgdsde.experiment.validation import NAME, NUMBER, TABLE, WHOLE, Optional, parsed_text, taken
 from sgdsde.sweeps.axes import Axis, axes_of, parsed_assignments
 from sgdsde.sweeps.plan import Sweep
 
-KEYS = ("experiment", "config", "over", "zip", "seeds", "physical_time")
+KINDS = {
+    "experiment": NAME, "config": Optional(TABLE), "over": Optional(TABLE), "zip": Optional([TABLE]),
+    "seeds": Optional(WHOLE), "physical_time": Optional(NUMBER),
+}  # fmt: skip
 
 
 def read_toml(file: Path) -> dict[str, Any]:
     """What a sweep file says.
 
-        experiment = "double_well_gibbs"      # a name, or a path from the file's folder
+        experiment = "double_well_gibbs"      # a name, never a path: a sweep file says no code to run
         seeds = 16
         physical_time = 50.0                  # optional: num_steps follows from each learning_rate
         [config]                              # optional: fields that stay as they are
@@ -30,20 +34,11 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises:
         ExperimentError: not TOML, an unknown key, or a value of the wrong kind.
     """
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{shown(file)} is not valid TOML: {error}.") from error
+    found = parsed_text(file, tomllib.loads, "TOML")
     for key in found:
-        if key not in KEYS:
-            raise ExperimentError(f"{shown(file)}: there is no key `{key}`. {nearest(key, KEYS)}")
-    kinds = {"experiment": str, "config": dict, "over": dict, "zip": list, "seeds": int, "physical_time": int | float}
-    for key, value in found.items():
-        if not isinstance(value, kinds[key]) or isinstance(value, bool):
-            raise ExperimentError(f"{shown(file)}: {key} = {value!r} is of the wrong kind; see docs/sweeps.md.")
-    if not all(isinstance(each, dict) for each in found.get("zip", [])):
-        raise ExperimentError(f"{shown(file)}: write each axis of zipped fields as a table of its own, [[zip]].")
-    return found
+        if key not in KINDS:
+            raise ExperimentError(f"{shown(file)}: there is no key `{key}`. {nearest(key, KINDS)}")
+    return taken(found, KINDS, file, "See docs/sweeps.md.")
 
 
 def base_config(experiment: Experiment, found: Mapping[str, Any], *, smoke: bool) -> Any:

@@ -195,7 +195,7 @@ def test_implicit_refuses_a_drift_that_is_not_separable(problem):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rate": 0.0}, "learning_rate: expected a finite number > 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a number > 0"),
         ({"substeps": 0}, "substeps: expected an integer >= 1"),
     ],
 )

@@ -106,11 +106,11 @@ def test_durations_are_physical_time(problem):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rate": -0.1}, "learning_rate: expected a finite number > 0"),
+        ({"learning_rate": -0.1}, "learning_rate: expected a number > 0, got -0.1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number > 0"),
-        ({"learning_rate": jnp.array([0.1, 0.2])}, "learning_rate: expected one number or a schedule"),
-        ({"batch_size": 8}, "batch_size: expected 1 to num_examples = 7, got 8"),
-        ({"batch_size": 0}, "batch_size: expected 1"),
+        ({"learning_rate": jnp.array([0.1, 0.2])}, "learning_rate: expected one number, got an array .* or a schedule"),
+        ({"batch_size": 8}, "batch_size: expected an integer from 1 to 7, got 8"),
+        ({"batch_size": 0}, "batch_size: expected an integer from 1"),
         ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\)"),
         ({"clip": 0.0}, "clip: expected a number > 0"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,8 @@ from sgdsde.experiment.config import (
     load_experiment,
     source_hash,
 )
+from sgdsde.experiment.runner import identity_of
+from sgdsde.experiment.sources import imported_files
 
 
 def test_loads(toy):
@@ -115,3 +118,51 @@ def test_the_hash_sees_config_and_code(toy):
 def test_an_experiment_is_immutable(toy):
     with pytest.raises(dataclasses.FrozenInstanceError):
         toy.name = "other"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64, 10**400])
+def test_seeds_do_not_wrap(toy, seed):
+    with pytest.raises(ExperimentError, match=r"seed: expected a whole number from 0 to 4,294,967,295"):
+        changed(toy.config_class(), {"seed": seed})
+    keys = [jax.random.key_data(jax.random.key(each)).tolist() for each in (0, 1, 2**31, 2**32 - 1)]
+    assert len({tuple(key) for key in keys}) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mean": 10**400}, "mean: expected a finite number, got a number of more than 308 digits"),
+        ({"num_draws": 2**63}, "num_draws: expected a whole number of at most 18 digits"),
+        ({"scales": [10**400]}, "finite number"),
+    ],
+)
+def test_numbers_that_nothing_holds(toy, values, message):
+    with pytest.raises(ExperimentError, match=message):
+        changed(toy.config_class(), values)
+
+
+def test_the_hash_sees_the_modules_that_the_experiment_imports(toy, project, monkeypatch):
+    monkeypatch.syspath_prepend(str(project))
+    helping, inner = project / "experiments" / "helping.py", project / "mine" / "inner.py"
+    inner.parent.mkdir()
+    (inner.parent / "__init__.py").write_text("from .inner import second\n")
+    inner.write_text("import numpy, json, nowhere_at_all\nsecond = 2\n")
+    helping.write_text("def first():\n    from mine import second\n    return second\n")
+    alone = source_hash(toy.file)
+    toy.file.write_text(toy.file.read_text() + "\n\ndef later():\n    from experiments.helping import first\n")
+    assert imported_files(toy.file).keys() == {"experiments.helping", "mine", "mine.inner"}
+    hashes = [alone, source_hash(toy.file)]
+    for file in (helping, inner, inner.parent / "__init__.py"):
+        file.write_text(file.read_text() + "third = 3\n")
+        hashes.append(source_hash(toy.file))
+    assert len(set(hashes)) == 5
+
+
+def test_the_identity_sees_the_generator_of_random_numbers(toy):
+    found = set()
+    for name in ("threefry2x32", "rbg"):
+        with jax.default_prng_impl(name):
+            found.add(identity_of(toy, config=config_as_dict(toy.config_class())))
+    with jax.threefry_partitionable(False):
+        found.add(identity_of(toy, config=config_as_dict(toy.config_class())))
+    assert len(found) == 3

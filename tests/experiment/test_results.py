@@ -9,13 +9,19 @@ import pytest
 
 from sgdsde.experiment import Check, ExperimentError, results
 
+RECORD = {
+    "schema": results.SCHEMA, "experiment": "toy", "status": "done", "reason": None, "command": "sgdsde run toy",
+    "smoke": False, "seed": 0, "commit": None, "dirty": None, "source": "0", "hash": "0", "platform": "cpu",
+    "num_cores": 2, "dtype": "float32", "wall_seconds": 1.0, "peak_memory_mib": 1.0,
+}  # fmt: skip
+
 
 def written(folder, arrays, dimensions=None):
     shapes = {name: array.shape for name, array in arrays.items()}
     folder.mkdir(exist_ok=True)
     results.write_arrays(folder / "data.nc", arrays, results.named_dimensions(shapes, dimensions or {}), {"title": "t"})
     results.write_json(folder / "config.json", {"mean": 1.0})
-    results.write_provenance(folder, {"schema": results.SCHEMA, "status": "done", "seed": 0}, seal=True)
+    results.write_provenance(folder, RECORD, seal=True)
     return folder
 
 
@@ -97,7 +103,7 @@ def test_a_missing_an_additional_and_a_truncated_file_are_found(tmp_path):
 
 def test_another_schema_is_refused(tmp_path):
     folder = written(tmp_path / "one", {"x": np.ones(3)})
-    results.write_provenance(folder, {"schema": 99, "status": "done"}, seal=True)
+    results.write_provenance(folder, RECORD | {"schema": 99}, seal=True)
     with pytest.raises(ExperimentError, match="schema 99"):
         results.load_result(folder)
 

@@ -8,6 +8,7 @@ from sgdsde.experiment.config import changed, load_experiment
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.axes import axes_of
 from sgdsde.sweeps.plan import Sweep, chunks_of, groups_of, items_of, num_items
+from sgdsde.sweeps.program import Items, arguments_of
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,31 @@ def test_seeds_follow_the_base_seed(walk):
     assert [seed for _, seed in items_of(sweep, groups_of(sweep)[0])] == [5, 6, 7]
     with pytest.raises(ExperimentError, match="at least 1"):
         sweep_of(walk, {"law": "sgd"}, num_seeds=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_seeds": 10**20}, "go beyond the largest, 4,294,967,295"),
+        ({"num_seeds": 2, "config": {"seed": 2**32 - 1}}, "2 seeds from 4294967295 on go beyond"),
+        ({"num_seeds": 10**6}, "are more than 1,000,000 runs"),
+    ],
+)
+def test_more_than_can_be_computed_is_refused_at_once(walk, options, message):
+    with pytest.raises(ExperimentError, match=message):
+        sweep_of(walk, {"learning_rate": "0.1,0.2"}, **options)
+
+
+@pytest.mark.parametrize(
+    "text", ["0:1:1000000000", "1e-300:1e300:log1.0000001", "1:2:" + "9" * 400, "1:2:1000000000:log"]
+)
+def test_an_axis_has_an_end(walk, text):
+    with pytest.raises(ExperimentError, match="has more than 100,000 values"):
+        axes_of(walk.config_class(), {"learning_rate": text})
+
+
+def test_the_largest_seed_is_a_seed(walk):
+    sweep = sweep_of(walk, {}, num_seeds=1, config={"seed": 2**32 - 1})
+    group = groups_of(sweep)[0]
+    *_, seeds = arguments_of(sweep, group, Items([()], list(sweep.seeds)))
+    assert seeds.tolist() == [2**32 - 1]

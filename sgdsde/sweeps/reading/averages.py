@@ -40,7 +40,9 @@ class SeedAverage:
         value, standard_error: (...).
         own_error: (...), standard error of `value` by the check's own errors s_i, sqrt(sum_i s_i^2) / n.
         predicted: (...), a check's prediction averaged over the same seeds (over all where none is finite).
-        num_diverged, num_failed: (...), seeds that are not finite but did not fail, and seeds that failed.
+        is_diverged: (..., num_seeds), where a seed has the value, did not fail, and is not finite. A check that the
+            experiment does not make at a point, or an entry that its array does not have there, has not diverged.
+        num_failed: (...), seeds that failed.
         num_judged, num_passed: (...), seeds whose check was judged, and of these those that passed.
         verdict: (...), over all seeds of a point: that of a `Check` whose measured number is `value`, beside
             `predicted`: "pass", "fail" or "underpowered". "fail" where a seed diverged, whatever the others say. None
@@ -60,7 +62,7 @@ class SeedAverage:
     standard_error: np.ndarray
     own_error: np.ndarray
     predicted: np.ndarray
-    num_diverged: np.ndarray
+    is_diverged: np.ndarray
     num_failed: np.ndarray
     num_judged: np.ndarray
     num_passed: np.ndarray
@@ -75,6 +77,11 @@ class SeedAverage:
     def error(self) -> np.ndarray:
         """The standard error over the seeds; where there is only one seed, a check's own; else NaN."""
         return np.where(np.isnan(self.standard_error), self.own_error, self.standard_error)
+
+    @property
+    def num_diverged(self) -> np.ndarray:
+        """Seeds that diverged."""
+        return np.asarray(self.is_diverged.sum(axis=-1))
 
     @property
     def num_left_out(self) -> np.ndarray:
@@ -201,7 +208,8 @@ def _checks(dataset: xarray.Dataset, places: list[str], failed: np.ndarray) -> l
     names = dataset["check"].values if "check" in dataset.coords else range(measured.shape[-1])
     found = []
     for i, name in enumerate(map(str, names)):
-        average = _average("check", name, name, 1, measured[..., i], failed)
+        absent = np.isnan(tolerances[..., i]) & ("check_tolerance" in dataset)  # each check that is made has one
+        average = _average("check", name, name, 1, measured[..., i], failed, absent)
         finite = np.isfinite(average.samples)
         own = np.where(finite, errors[..., i], np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -274,7 +282,7 @@ def _average(
         standard_error=error,
         own_error=nothing,
         predicted=nothing,
-        num_diverged=np.asarray((np.isnan(samples) & ~failed & ~np.asarray(absent)).sum(axis=-1)),
+        is_diverged=np.isnan(samples) & ~failed & ~np.asarray(absent),
         num_failed=num_failed,
         num_judged=none,
         num_passed=none,

@@ -118,13 +118,12 @@ def totals(dataset: xarray.Dataset) -> str:
 
 
 def num_diverged(averages: Iterable[SeedAverage], num_points: int) -> np.ndarray:
-    """For each point, how many seeds did not fail but have a value that is not finite; averages of shape (points,)."""
-    counts = np.zeros(num_points, int)
-    missing = [np.isnan(average.samples) for average in averages]
-    if not missing:
-        return counts
-    failed = next(average.num_failed for average in averages)
-    return np.any(missing, axis=0).sum(axis=-1) - failed
+    """For each point, how many seeds did not fail but have an array that is not finite; averages of shape (points,).
+
+    Checks have no say: one that is not made at a point, or makes no number of finite arrays, is no divergence.
+    """
+    diverged = [average.is_diverged for average in averages if average.kind == "array"]
+    return np.any(diverged, axis=0).sum(axis=-1) if diverged else np.zeros(num_points, int)
 
 
 def _num_failed(dataset: xarray.Dataset) -> np.ndarray:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.reading import tables
+from sgdsde.sweeps.reading.averages import seed_averages
 from sgdsde.sweeps.reading.tables import print_comparison, print_sweep
 
 AXES = [{"learning_rate": [0.1, 0.2]}, {"noise": ["sgd", "levy"]}]
@@ -139,3 +140,19 @@ def test_a_long_comparison_shows_what_differs(dataset_of, capsys):
     assert text.count("differs") == 1
     assert "300 values compared: 1 differ" in text
     assert "only those that differ or cannot be judged are shown" in text
+
+
+def test_a_check_that_a_point_does_not_have_is_no_divergence(dataset_of, capsys):
+    """Points with fewer checks than others have NaN in their places; their arrays are whole."""
+    there = np.array([[True], [False]])
+    numbers = (np.where(there, value, np.nan) for value in (1.0, 1.0, 0.1))
+    checks = {"law": (*numbers, np.where(there, 1, -1), np.where(there, 0.1, np.nan), "agree")}
+    dataset = dataset_of([{"learning_rate": [0.1, 0.2]}], {"loss": np.ones((2, 2))}, checks=checks)
+    (row,) = (average for average in seed_averages(dataset) if average.kind == "check")
+    np.testing.assert_array_equal(row.num_diverged, [0, 0])
+    assert row.verdict.tolist() == ["pass", None]
+    print_sweep(dataset)
+    assert "2 points x 2 seeds; 0 diverged, 0 failed; 1 of 1 verdicts pass" in " ".join(capsys.readouterr().out.split())
+    gone = dataset.assign(check_measured=dataset["check_measured"] * np.nan)
+    (row,) = (average for average in seed_averages(gone) if average.kind == "check")
+    np.testing.assert_array_equal(row.num_diverged, [2, 0])  # a check that is made, and is no number
