@@ -45,7 +45,17 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy import stats
 
-from sgdsde import Check, euler_maruyama, gradient_variance, match, modular_addition, noise, sgd, simulate, style
+from sgdsde import (
+    Check,
+    euler_maruyama,
+    gradient_covariance_trace,
+    match,
+    modular_addition,
+    noise,
+    sgd,
+    simulate,
+    style,
+)
 from sgdsde.measurements import first_crossing, fraction, ratio_of_means
 from sgdsde.measurements import mean as over_seeds
 from sgdsde.observables import (
@@ -157,7 +167,7 @@ def landscape(problem, params, keys, *, batch_size, num_batches, num_products):
         tail = noise_tail_index(problem, batch_size, "with_replacement", num_batches, key, params)
         return {
             "sharpness": sharpness(train_loss, num_products, key, params),
-            "trace": gradient_variance(problem, params),
+            "trace": gradient_covariance_trace(problem, params),
             "index": tail["index"],
             "null": tail["null"],
         }

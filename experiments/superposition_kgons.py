@@ -39,7 +39,7 @@ from jax.tree_util import Partial
 from sgdsde import (
     Check,
     euler_maruyama,
-    gradient_variance,
+    gradient_covariance_trace,
     match,
     measurements,
     noise,
@@ -194,7 +194,7 @@ def sweep(config, key):
         for size in config.sweep_batches
     ]
     size = sum(leaf.size for leaf in jax.tree.leaves(reference))
-    variance = gradient_variance(problem, reference) / size
+    variance = gradient_covariance_trace(problem, reference) / size
     batch_temperature = jnp.stack(
         [
             predictions.temperature(learning_rate=config.sweep_rate, batch_size=size, gradient_variance=variance)

@@ -44,7 +44,7 @@ from sgdsde import (
     Problem,
     gradient,
     gradient_covariance,
-    gradient_variance,
+    gradient_covariance_trace,
     landscapes,
     loss,
     sgd,
@@ -295,7 +295,7 @@ def run(config, key):
             average=True,
         )
         means = jax.tree.map(lambda leaf: halves(leaf, config.num_records), trajectory.observed[0])
-        noise = jax.lax.map(functools.partial(gradient_variance, problem), trajectory.params).mean()
+        noise = jax.lax.map(functools.partial(gradient_covariance_trace, problem), trajectory.params).mean()
         means["power"] = means["power"] + noise * batch_factor(config, config.system, config.batch_size)
         return {**means, "num_diverged": jnp.sum(trajectory.diverged_at >= 0)}
 

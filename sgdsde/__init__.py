@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sgdsde.dynamics.matching import match as match
     from sgdsde.dynamics.minibatch import optimizer as optimizer
     from sgdsde.dynamics.minibatch import sgd as sgd
+    from sgdsde.dynamics.thermometer import temperatures as temperatures
     from sgdsde.ensemble import Trajectory as Trajectory
     from sgdsde.experiment.check import Check as Check
     from sgdsde.interruption import Interrupted as Interrupted
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sgdsde.problem import example_gradients as example_gradients
     from sgdsde.problem import gradient as gradient
     from sgdsde.problem import gradient_covariance as gradient_covariance
+    from sgdsde.problem import gradient_covariance_trace as gradient_covariance_trace
     from sgdsde.problem import gradient_variance as gradient_variance
     from sgdsde.problem import loss as loss
     from sgdsde.problems import deep_linear as deep_linear
@@ -65,6 +67,7 @@ _HOMES = {
     "from_nnx": "sgdsde.problems.adapters",
     "gradient": "sgdsde.problem",
     "gradient_covariance": "sgdsde.problem",
+    "gradient_covariance_trace": "sgdsde.problem",
     "gradient_flow": "sgdsde.dynamics.flows",
     "gradient_variance": "sgdsde.problem",
     "implicit": "sgdsde.dynamics.langevin",
@@ -76,6 +79,7 @@ _HOMES = {
     "sgd": "sgdsde.dynamics.minibatch",
     "simulate": "sgdsde.simulation",
     "tamed": "sgdsde.dynamics.langevin",
+    "temperatures": "sgdsde.dynamics.thermometer",
 }
 _MODULES = {
     "deep_linear": "sgdsde.problems.deep_linear",

@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import hashlib
 import re
+import shutil
 import time as clock
 import warnings
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ class Checkpoint:
     seconds: float
     begun: float
     written: float
+    is_failing: bool = False
 
     def is_due(self, *, finished: bool) -> bool:
         now = clock.monotonic()
@@ -109,7 +111,26 @@ class Checkpoint:
         return None
 
     def write(self, done: int, chains: Chains, records: list) -> None:
-        """The newest two are kept; one that is being written when the process dies is not counted."""
+        """The newest two are kept; one that is being written when the process dies is not counted. One that cannot be
+        written (a full disk) is said in a warning, and the simulation goes on."""
+        try:
+            self._write(done, chains, records)
+            self.is_failing = False
+        except Exception as error:  # whatever a file system leads a writer to say
+            self._clear()
+            if not self.is_failing:
+                kept = max(self._steps(), default=None)
+                left = "there is no earlier one" if kept is None else f"the last good one, of step {kept}, is kept"
+                first = (str(error).strip() or type(error).__name__).split("\n")[0][:100]
+                warnings.warn(
+                    f"checkpoint {self.path / str(done)} cannot be written ({first}); the simulation goes on, and "
+                    f"{left}; free some space on that disk, and the next one will be written",
+                    stacklevel=2,
+                )
+            self.is_failing = True
+        self.written = clock.monotonic()
+
+    def _write(self, done: int, chains: Chains, records: list) -> None:
         tree: dict[str, Any] = {"chains": [_plain(leaf) for leaf in tree_leaves(chains)]}
         if records:
             stacked = tree_map(lambda *leaves: np.stack(leaves), *records)
@@ -118,7 +139,15 @@ class Checkpoint:
         with self._manager() as manager:
             if done not in manager.all_steps():
                 manager.save(done, args=_arguments().StandardSave(tree))
-        self.written = clock.monotonic()
+
+    def _steps(self) -> list[int]:
+        """Steps of the whole checkpoints: the writer names the unfinished ones otherwise."""
+        return [int(each.name) for each in self.path.glob("*") if each.name.isdigit()] if self.path.is_dir() else []
+
+    def _clear(self) -> None:
+        """What was half written takes room that the next one needs."""
+        for each in self.path.glob("*tmp*"):
+            shutil.rmtree(each, ignore_errors=True)
 
     def _manager(self):
         import orbax.checkpoint as orbax

@@ -1,6 +1,7 @@
 """SGD and its matched SDEs on a loss of one's own, in one call: table, distances and figure."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from jax.tree_util import Partial, tree_leaves
 
 from sgdsde import noise, style
+from sgdsde.arguments import count
+from sgdsde.dynamics.contract import Dynamics
 from sgdsde.dynamics.matching import match
 from sgdsde.dynamics.minibatch import sgd
 from sgdsde.ensemble import Trajectory
@@ -23,16 +26,21 @@ __all__ = ["Comparison", "compare"]
 
 SAMPLES = 4_000
 """most chains that enter the energy distance, whose cost is quadratic"""
+BARS = 20
+"""error bars along a course, at most"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """SGD beside its SDEs.
+    """SGD beside its SDEs, compared while no chain has diverged: a mean over survivors would be another law's.
 
     trajectories: name -> Trajectory, "SGD" first; observed is the scalar that was compared, (num_records, num_chains).
-    table: a row (a dictionary) for each: final mean of the observable, its standard error, and the fraction diverged.
-    distances: name -> row of two distances to SGD at the last step, each with its standard error: `cdf` (Kolmogorov-
-        Smirnov, of the observable) and `energy` (of all parameters, unbiased: 0 on average for equal laws).
+    table: a row (a dictionary) for each: the last `step` at which all of its chains and of SGD's were finite (None if
+        none was), there the observable's median and mean with their standard errors, and the fraction of chains
+        `diverged` by the end. Under stable noise a loss has no mean and no standard error: they are NaN.
+    distances: name -> row of two distances to SGD at that step, each with its standard error: `cdf` (Kolmogorov-
+        Smirnov, of the observable) and `energy` (of all parameters, unbiased: 0 on average for equal laws; known at the
+        end of the run only, NaN where a chain has diverged by then).
     """
 
     trajectories: dict[str, Trajectory]
@@ -41,42 +49,75 @@ class Comparison:
     observable: str
 
     def figure(self) -> Any:
-        """The observable's mean over time with its standard error, and its last distribution function (matplotlib)."""
-        drawn, (course, law) = style.figure(1, 2)
-        for name, trajectory in self.trajectories.items():
-            look = style.line(_colour(name))
-            seen = np.asarray(trajectory.observed, float)
-            mean, error = seen.mean(axis=1), seen.std(axis=1, ddof=1) / np.sqrt(seen.shape[1])
-            course.plot(trajectory.time, mean, color=look["color"], linestyle=look["linestyle"], label=name)
-            course.fill_between(trajectory.time, mean - error, mean + error, color=look["color"], alpha=0.25, lw=0)
-            last = np.sort(seen[-1])
-            fractions = (np.arange(last.size) + 0.5) / last.size
-            law.plot(last, fractions, color=look["color"], linestyle=look["linestyle"])
-        reference = np.asarray(self.trajectories["SGD"].observed, float)
-        means = reference.mean(axis=1)
-        if np.isfinite(means).all():  # heavy tails must not squeeze the rest out of sight
-            spread = np.ptp(means) + reference.std() / 4
-            course.set_ylim(means.min() - spread / 2, means.max() + spread)
+        """How far each SDE is from SGD (matplotlib): the difference of the observable's means over time, of its
+        medians where one of the two has no mean, with standard errors; and its distribution functions at the end. What
+        is drawn ends where a chain of either diverges; the scale is that of the noises with a mean."""
+        drawn, (course, law) = style.figure(1, 2, height=3.2)
+        reference, scales = self._of("SGD"), []
+        for name in self.trajectories:
+            seen, label, look = self._of(name), name.replace("_", " "), style.line(_colour(name))
+            look = {"color": look["color"], "linestyle": look["linestyle"]}
+            length = min(len(seen), len(reference))
+            if length == 0:
+                continue
+            has_mean = self._row(name)["has_mean"]
+            centre = _mean_and_error if has_mean else _median_and_error
+            (found, found_error), (other, other_error) = centre(seen[:length]), centre(reference[:length])
+            difference, error = found - other, np.hypot(found_error, other_error)
+            time = np.asarray(self.trajectories[name].time)[:length]
+            if name == "SGD":
+                course.fill_between(time, -other_error, other_error, color=look["color"], alpha=0.2, lw=0)
+                course.plot(time, np.zeros(length), label=label, **look)
+            else:
+                label = label if has_mean else f"{label} (medians)"
+                every = -(-length // BARS)
+                course.errorbar(time, difference, yerr=error, errorevery=every, label=label, elinewidth=0.8, **look)
+            if has_mean:
+                scales.append(np.abs(difference) + error)
+            last = np.sort(seen[length - 1])
+            law.plot(last, (np.arange(last.size) + 0.5) / last.size, **look)
+        if scales:  # heavy tails must not squeeze the rest out of sight
+            reach = 1.3 * max(scale.max() for scale in scales)
+            course.set_ylim(-reach or -1, reach or 1)
             low, high = np.quantile(reference[-1], [0.001, 0.999])
-            law.set_xlim(low - (high - low) / 4, high + (high - low) / 2)
-        course.set(xlabel="time (sum of learning rates)", ylabel=f"{self.observable}, mean over chains")
-        law.set(xlabel=f"{self.observable} at the last step", ylabel="fraction of chains below")
-        course.legend()
+            law.set_xlim(low - (high - low) / 4 - 1e-12, high + (high - low) / 2 + 1e-12)
+        course.set(xlabel="time (sum of learning rates)", ylabel=f"{self.observable}, minus SGD's (± 1 s.e.)")
+        law.set(xlabel=f"{self.observable} at the last step compared", ylabel="fraction of chains below")
+        drawn.legend(loc="outside lower center", ncols=3)
         return drawn
 
+    def _of(self, name: str) -> np.ndarray:
+        """The observable (records before the first divergence, num_chains)."""
+        found = self.trajectories[name]
+        return np.asarray(found.observed, float)[: _finite_records(found)]
+
+    def _row(self, name: str) -> dict[str, Any]:
+        return next(row for row in self.table if row["dynamics"] == name)
+
     def __str__(self) -> str:
-        head = ["dynamics", f"{self.observable} (mean ± standard error)", "diverged", "CDF distance", "energy distance"]
-        lines = [head]
+        lines = [["dynamics", f"{self.observable}: median", "mean", "diverged", "CDF distance", "energy distance"]]
         for row in self.table:
-            distance = self.distances.get(row["dynamics"])
-            cells = [
-                f"{distance[d]:.3g} ± {distance[d + '_error']:.1g}" if distance else "-" for d in ("cdf", "energy")
-            ]
-            lines.append(
-                [row["dynamics"], f"{row['mean']:.5g} ± {row['standard_error']:.1g}", f"{row['diverged']:.1%}", *cells]
-            )
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+            distance = self.distances.get(row["dynamics"], {})
+            numbers = [(row["median"], row["median_error"]), (row["mean"], row["standard_error"])]
+            gaps = [(distance.get(kind, np.nan), distance.get(f"{kind}_error", np.nan)) for kind in ("cdf", "energy")]
+            cells = [_shown(*pair, digits=5) for pair in numbers], [_shown(*pair, digits=3) for pair in gaps]
+            lines.append([row["dynamics"], *cells[0], f"{row['diverged']:.1%}", *cells[1]])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+        return "\n".join([*text, *self._notes()])
+
+    def _notes(self) -> list[str]:
+        """One line for each way in which a row is not what a reader would take it for."""
+        steps = int(self.trajectories["SGD"].step[-1])
+        notes = []
+        for row in self.table:
+            if row["step"] is None:
+                notes.append(f"{row['dynamics']}: not compared: chains diverged before the first record")
+            elif row["step"] < steps:
+                notes.append(f"{row['dynamics']}: compared at step {row['step']} of {steps}, before chains diverged")
+        if not all(row["has_mean"] for row in self.table):
+            notes.append("a dash for a mean: stable noise gives the loss none")
+        return notes
 
 
 def compare(
@@ -95,24 +136,29 @@ def compare(
     at: Any = None,
     observe: Callable | None = None,
     every: int | None = None,
-    kinds: Sequence[Callable] | None = None,
+    kinds: Sequence[Callable] | Mapping[str, Callable | tuple[Callable, dict[str, Any]]] | None = None,
 ) -> Comparison:
     """Run SGD and its matched SDEs on `problem`, with independent keys, and measure how far each SDE is from SGD.
 
-    kinds: noise kinds, by default isotropic, diagonal and anisotropic, and anisotropic Levy where tail_index is given.
+    kinds: noise kinds, by default isotropic, diagonal and anisotropic, and anisotropic Levy where tail_index is given;
+        or {name: kind} and {name: (kind, options)} for names and options of one's own, as `match` takes them. A kind
+        that takes a tail_index gets the one given here unless its options hold another.
     substeps: microsteps of the SDEs in a step (1: SGD's own step with another noise law; many: continuous time).
     start: as for `simulate`, by default problem.init; at: where fixed noise is matched, by default one draw of it.
-    observe(params) -> scalar, by default the loss; recorded every `every` steps, by default about a hundred times.
+    observe(params) -> scalar, by default the loss; recorded every `every` steps, by default 10 to 100 times where
+        num_steps has such a divisor (a prime number of steps up to 10,000 is recorded at each).
 
     Raises what `sgd`, `match` and `simulate` raise, before any compute, and ValueError for an observable that is no
-    scalar.
+    scalar, fewer than two chains, or two kinds of one name.
     """
     discrete = sgd(problem, learning_rate=learning_rate, batch_size=batch_size, sampling=sampling, momentum=momentum)
+    count("num_chains", num_chains, at_least=2, mend="distances need several chains, and errors more than one")
     if kinds is None:
         kinds = (noise.isotropic, noise.diagonal, noise.anisotropic)
         kinds += () if tail_index is None else (noise.anisotropic_levy,)
+    chosen = _named(kinds)
     start = problem.init if start is None else start
-    keys = jax.random.split(counter_key(key), len(kinds) + 2)
+    keys = jax.random.split(counter_key(key), len(chosen) + 2)
     at = problem.init(keys[0]) if at is None else at
     observable = "loss" if observe is None else getattr(observe, "__name__", "observable")
     observe = Partial(loss, problem) if observe is None else observe
@@ -120,32 +166,82 @@ def compare(
     if not (hasattr(shape, "shape") and shape.shape == ()):
         raise ValueError(f"observe: expected a function params -> scalar, got {shape}")
     every = _cadence(num_steps) if every is None else every
-    named = {"SGD": discrete}
-    for kind in kinds:
-        options = {"tail_index": tail_index} if "levy" in kind.__name__ else {}
-        named[f"{kind.__name__} SDE"] = match(discrete, kind, substeps=substeps, at=at, **options)
+    named: dict[str, Dynamics] = {"SGD": discrete}
+    for name, (kind, options) in chosen.items():
+        if tail_index is not None and "tail_index" in inspect.signature(kind).parameters:
+            options = {"tail_index": tail_index} | options
+        named[f"{name} SDE"] = match(discrete, kind, substeps=substeps, at=at, **options)
     trajectories = {
         name: simulate(dynamics, start, k, num_steps=num_steps, num_chains=num_chains, observe=observe, every=every)
         for (name, dynamics), k in zip(named.items(), keys[1:])
     }
-    table = [
-        {
-            "dynamics": name,
-            "mean": float(found.observed[-1].mean()),
-            "standard_error": float(found.observed[-1].std(ddof=1) / np.sqrt(num_chains)),
-            "diverged": float((found.diverged_at >= 0).mean()),
-        }
-        for name, found in trajectories.items()
-    ]
     reference = trajectories["SGD"]
+    table = [_row(name, named[name], found, reference) for name, found in trajectories.items()]
     distances = {name: _distances(found, reference) for name, found in trajectories.items() if name != "SGD"}
     return Comparison(trajectories, table, distances, observable)
 
 
+def _named(kinds: Any) -> dict[str, tuple[Callable, dict[str, Any]]]:
+    """name -> (kind, options)."""
+    if isinstance(kinds, Mapping):
+        return {name: (kind, {}) if callable(kind) else kind for name, kind in kinds.items()}
+    names = [getattr(getattr(kind, "func", kind), "__name__", "noise") for kind in kinds]
+    if len(set(names)) < len(names):
+        given = ", ".join(names)
+        raise ValueError(f"kinds: expected one of each name, got {given}; name them, {{name: (kind, options)}}")
+    return {name: (kind, {}) for name, kind in zip(names, kinds, strict=True)}
+
+
+def _row(name: str, dynamics: Any, found: Trajectory, reference: Trajectory) -> dict[str, Any]:
+    records = min(_finite_records(found), _finite_records(reference))
+    has_mean = float(getattr(getattr(dynamics, "noise", None), "tail_index", 2.0)) == 2
+    median = mean = (np.nan, np.nan)
+    if records:
+        seen = np.asarray(found.observed[records - 1], float)[None]
+        median = tuple(float(value[0]) for value in _median_and_error(seen))
+        mean = tuple(float(value[0]) for value in _mean_and_error(seen)) if has_mean else mean
+    return {
+        "dynamics": name,
+        "step": int(found.step[records - 1]) if records else None,
+        "median": median[0],
+        "median_error": median[1],
+        "mean": mean[0],
+        "standard_error": mean[1],
+        "has_mean": has_mean,
+        "diverged": float((found.diverged_at >= 0).mean()),
+    }
+
+
 def _distances(found: Trajectory, reference: Trajectory) -> dict[str, float]:
-    cdf, cdf_error = cdf_distance_two_samples(found.observed[-1], reference.observed[-1])
-    energy, energy_error = energy_distance(_flat(found.params), _flat(reference.params))
+    records = min(_finite_records(found), _finite_records(reference))
+    cdf = cdf_distance_two_samples(found.observed[records - 1], reference.observed[records - 1]) if records else None
+    is_whole = all((np.asarray(one.diverged_at) < 0).all() for one in (found, reference))
+    energy = energy_distance(_flat(found.params), _flat(reference.params)) if is_whole else None
+    (cdf, cdf_error), (energy, energy_error) = cdf or (np.nan, np.nan), energy or (np.nan, np.nan)
     return {"cdf": cdf, "cdf_error": cdf_error, "energy": energy, "energy_error": energy_error}
+
+
+def _finite_records(found: Trajectory) -> int:
+    """How many records come before the first step at which a chain diverged or the observable is not finite."""
+    diverged_at, steps = np.asarray(found.diverged_at), np.asarray(found.step)
+    first = diverged_at[diverged_at >= 0].min(initial=np.iinfo(np.int32).max)
+    is_good = (steps < first) & np.isfinite(np.asarray(found.observed, float)).all(axis=1)
+    return len(steps) if is_good.all() else int(np.argmin(is_good))
+
+
+def _mean_and_error(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over chains (m, num_chains), each (m,)."""
+    with np.errstate(over="ignore"):  # of chains about to diverge: an infinite error is one
+        return seen.mean(axis=1), seen.std(axis=1, ddof=1) / np.sqrt(seen.shape[1])
+
+
+def _median_and_error(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over chains (m, num_chains), each (m,); the error is half the distance between the two order statistics that are
+    sqrt(num_chains)/2 places on either side, a confidence interval of one standard error for any law."""
+    ordered, size = np.sort(seen, axis=1), seen.shape[1]
+    away = np.sqrt(size) / 2
+    low, high = int(max(np.floor(size / 2 - away), 0)), int(min(np.ceil(size / 2 + away), size - 1))
+    return np.median(seen, axis=1), (ordered[:, high] - ordered[:, low]) / 2
 
 
 def _flat(params: Any) -> np.ndarray:
@@ -155,8 +251,17 @@ def _flat(params: Any) -> np.ndarray:
 
 
 def _cadence(num_steps: int) -> int:
-    """The divisor of num_steps that gives the most records not above 100."""
-    return min(step for step in range(1, num_steps + 1) if num_steps % step == 0 and num_steps // step <= 100)
+    """The divisor of num_steps that gives the most records up to 100; if those are fewer than 10, the one that gives
+    the fewest above 100, up to 10,000."""
+    small = [step for step in range(1, int(num_steps**0.5) + 1) if num_steps % step == 0]
+    records = sorted({*small, *(num_steps // step for step in small)})
+    few = max(number for number in records if number <= 100)
+    many = min((number for number in records if 100 < number <= 10_000), default=few)
+    return num_steps // (few if few >= 10 or num_steps < 100 else many)
+
+
+def _shown(value: float, error: float, digits: int) -> str:
+    return f"{value:.{digits}g} ± {error:.1g}" if np.isfinite(value) else "-"
 
 
 def _colour(name: str) -> str:

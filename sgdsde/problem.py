@@ -7,6 +7,7 @@ Sigma(params), the covariance of one example's gradient, is always divided by n:
     Sigma = (1/n) sum_i (g_i - g)(g_i - g)^T,    g_i = grad example_loss(params, example_i),  g = mean of the g_i.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,14 +19,18 @@ from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from optax.microbatching import microbatch as in_microbatches
 
 from sgdsde.arguments import is_traced
+from sgdsde.casting import as_examples
 from sgdsde.pytrees import as_partial, pytree
+from sgdsde.tracing import shapes_of
 
 __all__ = [
     "Problem",
+    "check_params",
     "coordinate_variances",
     "example_gradients",
     "gradient",
     "gradient_covariance",
+    "gradient_covariance_trace",
     "gradient_variance",
     "loss",
     "weighted_gradient",
@@ -46,6 +51,9 @@ class Problem:
         same to rounding and peak memory falls with it (per chain). Set it by `dataclasses.replace(problem,
         microbatch=512)`; it need not divide num_examples.
 
+    Without jax_enable_x64, examples of 64 bits are cast to 32 as everywhere in JAX: integers beyond 2^31 and floats
+    beyond 3.4e38 are refused, and a warning says where rounding takes more than 1e-4 of the numbers' spread.
+
     The constructor checks shapes, and mean_loss and noise_factor against the examples at a test point (values known
     only to a trace are not checked). Raises ValueError or TypeError that name the field.
     """
@@ -64,7 +72,7 @@ class Problem:
             if not callable(value) and (value is not None or name in ("example_loss", "init")):
                 raise TypeError(f"Problem.{name}: expected a function, got {type(value).__name__}")
             object.__setattr__(self, name, as_partial(value))
-        object.__setattr__(self, "examples", tree_map(jnp.asarray, self.examples))
+        object.__setattr__(self, "examples", as_examples(self.examples))
         object.__setattr__(self, "microbatch", _checked_microbatch(self.microbatch))
         _check_examples(self.examples)
         _check_shapes(self)
@@ -82,15 +90,38 @@ class Problem:
         return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
+def check_params(problem: Problem, params: Any, name: str = "params") -> None:
+    """Raise TypeError or ValueError unless `params` has the structure and the shapes of problem.init's: a loss that is
+    elementwise takes others in silence, and answers for parameters that are not the problem's."""
+    like = problem.params_like
+    if jax.tree.structure(params) != jax.tree.structure(like):
+        raise TypeError(
+            f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {jax.tree.structure(params)}"
+        )
+    for (path, leaf), want in zip(tree_leaves_with_path(params), tree_leaves(like), strict=True):
+        if np.shape(leaf) != want.shape:
+            raise ValueError(
+                f"{name}{keystr(path)}: expected shape {want.shape} as problem.init gives, got {np.shape(leaf)}; give "
+                "the parameters of one chain, and map over many with jax.vmap"
+            )
+
+
 def loss(problem: Problem, params: Any) -> jax.Array:
-    """L(params): the mean example loss plus the penalty."""
+    """L(params): the mean example loss plus the penalty. Raises unless params are like problem.init's, as do all
+    functions of a problem and its params."""
+    check_params(problem, params)
+    return _loss(problem, params)
+
+
+def _loss(problem: Problem, params: Any) -> jax.Array:
     value = _mean_loss(problem, params)
     return value if problem.penalty is None else value + problem.penalty(params)
 
 
 def gradient(problem: Problem, params: Any) -> Any:
     """grad L(params), the drift of every dynamics, with the structure of `params` (penalty included)."""
-    return jax.grad(lambda p: loss(problem, p))(params)
+    check_params(problem, params)
+    return jax.grad(lambda p: _loss(problem, p))(params)
 
 
 def weighted_gradient(problem: Problem, params: Any, weights: jax.Array, indices: jax.Array | None = None) -> Any:
@@ -103,6 +134,7 @@ def weighted_gradient(problem: Problem, params: Any, weights: jax.Array, indices
 
 def example_gradients(problem: Problem, params: Any) -> Any:
     """Each example's gradient g_i, on a leading axis num_examples (the penalty, which adds no noise, left out)."""
+    check_params(problem, params)
     return _gradients_of(problem, params, problem.examples)
 
 
@@ -111,6 +143,7 @@ def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
 
     A minibatch of size B has Sigma/B with replacement and Sigma/B (n-B)/(n-1) without. For small problems.
     """
+    check_params(problem, params)
 
     def outer(deviations):
         centred = jax.vmap(lambda tree: ravel_pytree(tree)[0])(deviations)
@@ -122,16 +155,30 @@ def gradient_covariance(problem: Problem, params: Any) -> jax.Array:
 def coordinate_variances(problem: Problem, params: Any) -> Any:
     """diag Sigma(params) of one example, with the structure of `params`: the variance of every coordinate's gradient
     over the examples (or the row sums of the squared noise factor, where the problem has one)."""
+    check_params(problem, params)
     if problem.noise_factor is not None:
         return tree_map(lambda leaf: jnp.sum(leaf**2, axis=-1), problem.noise_factor(params))
     squares = lambda deviations: tree_map(lambda leaf: jnp.sum(leaf**2, axis=0), deviations)
     return _mean_over_deviations(problem, params, squares)
 
 
-def gradient_variance(problem: Problem, params: Any) -> jax.Array:
-    """tr Sigma(params) of one example, with no dense matrix; divided by the number of parameters it is the variance
-    of the isotropic noise that has the same trace."""
+def gradient_covariance_trace(problem: Problem, params: Any) -> jax.Array:
+    """tr Sigma(params) of one example, with no dense matrix: a *sum* over the parameters, their number times the
+    variance of the isotropic noise that has the same trace. `temperatures` makes the temperature of it."""
     return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in tree_leaves(coordinate_variances(problem, params))]))
+
+
+def gradient_variance(problem: Problem, params: Any) -> jax.Array:
+    """The former name of `gradient_covariance_trace`; `predictions.temperature` asks for another number of this name,
+    the variance in one coordinate."""
+    warnings.warn(
+        "gradient_variance(problem, params) is tr Sigma, a sum over all parameters, while the argument "
+        "gradient_variance of predictions.temperature is the variance in one coordinate: call "
+        "gradient_covariance_trace(problem, params) for the trace and temperatures(dynamics, params) for temperatures",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return gradient_covariance_trace(problem, params)
 
 
 def _mean_loss(problem: Problem, params: Any) -> jax.Array:
@@ -217,15 +264,21 @@ def _check_examples(examples: Any) -> None:
 
 
 def _check_shapes(problem: Problem) -> None:
-    params = problem.params_like
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = shapes_of("Problem.init", problem.init, key, expected="a function key -> params (arrays)")
+    if not tree_leaves(params):
+        raise TypeError(f"Problem.init: expected parameters, got {params!r}, which holds no array")
     for path, leaf in tree_leaves_with_path(params):
+        if leaf.size == 0:
+            raise ValueError(f"Problem.init: params{keystr(path)} is an empty array, of shape {leaf.shape}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"Problem.init: params{keystr(path)} is {leaf.dtype}; parameters must be floating point")
     example = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.examples)
     scalars = {"example_loss": (params, example), "penalty": (params,), "mean_loss": (params,)}
     for name, arguments in scalars.items():
         function = getattr(problem, name)
-        out = None if function is None else jax.eval_shape(function, *arguments)
+        wanted = f"a function ({'params, example' if name == 'example_loss' else 'params'}) -> scalar"
+        out = None if function is None else shapes_of(f"Problem.{name}", function, *arguments, expected=wanted)
         if out is not None and (not hasattr(out, "shape") or out.shape != ()):
             got = f"an array of shape {out.shape}" if hasattr(out, "shape") else f"a {type(out).__name__}"
             raise ValueError(
@@ -235,7 +288,7 @@ def _check_shapes(problem: Problem) -> None:
         if out is not None and not jnp.issubdtype(out.dtype, jnp.floating):
             raise TypeError(f"Problem.{name}: expected a floating-point loss, got {out.dtype}")
     if problem.noise_factor is not None:
-        factor = jax.eval_shape(problem.noise_factor, params)
+        factor = shapes_of("Problem.noise_factor", problem.noise_factor, params, expected="a function params -> arrays")
         shapes = [leaf.shape for leaf in tree_leaves(params)]
         found = [leaf.shape for leaf in tree_leaves(factor)]
         ranks = {shape[-1] for shape in found if shape}

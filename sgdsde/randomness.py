@@ -10,6 +10,7 @@ A microstep is numbered by its slot, step * substeps + substep. Numbers come in 
 because one block makes two normals. What a law does with the words is in `laws.py`.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "key_schedule",
     "key_words",
     "num_variates",
+    "one_key",
     "scalar_pairs",
 ]
 
@@ -54,13 +56,41 @@ class Variates:
         return int(np.prod(self.shape))
 
 
-def counter_key(key: jax.Array) -> jax.Array:
-    """`key` itself if it is a threefry key, else a threefry key made of two of its words (any other implementation)."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+def counter_key(key: Any) -> jax.Array:
+    """`key` itself if it is a threefry key, else a threefry key made of two of its words (any other implementation).
+
+    Raises TypeError for what is no key of JAX: an integer, None, a list.
+    """
+    if not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
+        key = _wrapped(key)
     if str(jax.random.key_impl(key)) in ("threefry2x32", "fry"):
         return key
     return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+
+
+def one_key(key: Any) -> jax.Array:
+    """`counter_key(key)`. Raises TypeError where it is no key, or many of them."""
+    key = counter_key(key)
+    if key.shape != ():
+        raise TypeError(
+            f"key: expected one key, got {key.size} of shape {key.shape}; take one of them, or run all by jax.vmap "
+            "over the keys"
+        )
+    return key
+
+
+def _wrapped(key):
+    if getattr(key, "dtype", None) == np.uint32:
+        with contextlib.suppress(TypeError, ValueError):
+            return jax.random.wrap_key_data(jnp.asarray(key))
+    raise TypeError(
+        f"key: expected a key of JAX, got {_shown(key)}; make one of an integer seed with jax.random.key(seed)"
+    )
+
+
+def _shown(value):
+    is_array = hasattr(value, "shape")
+    return f"an array {value.dtype}{list(value.shape)}" if is_array else f"{type(value).__name__} {value!r}"[:80]
 
 
 def key_words(key: jax.Array) -> tuple[jax.Array, jax.Array]:

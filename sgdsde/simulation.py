@@ -16,6 +16,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from tqdm.auto import tqdm
 
+from sgdsde.admission import check_dynamics, check_length, check_step, checked_counts
 from sgdsde.arguments import is_traced
 from sgdsde.checkpointing import checkpoint_of
 from sgdsde.devices import (
@@ -30,14 +31,17 @@ from sgdsde.devices import (
     run_all,
     to_host,
 )
+from sgdsde.differentiation import forward_only
 from sgdsde.dynamics.contract import Dynamics
-from sgdsde.ensemble import Trajectory, chain_keys, check_counts, check_length, check_step, start_chains
+from sgdsde.ensemble import Trajectory, chain_keys
 from sgdsde.interruption import Interrupted, stopping
-from sgdsde.memory import check_memory
+from sgdsde.memory import bytes_of, check_memory, check_records
 from sgdsde.pytrees import as_partial
-from sgdsde.randomness import counter_key, num_variates
+from sgdsde.randomness import num_variates, one_key
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
+from sgdsde.starting import description, start_chains
 from sgdsde.stepping import kernel_agrees, pairs_per_block
+from sgdsde.times import record_times
 
 __all__ = ["Interrupted", "simulate"]
 
@@ -60,45 +64,66 @@ def simulate(
 ) -> Trajectory:
     """Run num_chains independent chains for num_steps learning-rate steps (an SDE takes `substeps` microsteps in each).
 
-    start: one params pytree, a callable key -> params (one draw a chain), or a Trajectory to go on from.
+    start, one of
+        one params pytree, for all chains;
+        an ensemble of params, each array with a leading axis num_chains: memory (momentum, optimizer state), step, time
+            and the count of random numbers begin anew;
+        a callable key -> params, drawn for each chain;
+        a Trajectory to go on from, bit for bit with its key; its dynamics may have other numbers now (a rate, a batch
+            size, examples), and time goes on from the trajectory's. Another dynamics (other microsteps, momentum or
+            none, an SDE after SGD, `first_exit`) cannot take over its memory: start=trajectory.params, with another
+            key, or random numbers would come again.
+    key: one key of `jax.random`. The same key gives the same random numbers, for any number of chains and records.
     observe(params) -> pytree: recorded at steps every, 2 every, ...; every divides num_steps. Pass one function object
     (a fresh lambda recompiles); one that needs arrays is a `jax.tree_util.Partial` holding them.
     average: keep only (mean, standard error over chains) of each record, so that memory does not grow with
     num_chains x records; a diverged chain makes them NaN.
 
-    Raises TypeError or ValueError, naming the argument, before anything is compiled; `Interrupted` on Ctrl-C.
+    Functions are compiled once and kept, as by `jax.jit`: a loss or an observer that reads a global variable or an
+    attribute of an object goes on with the value that it had when it was first traced. Pass what changes as examples
+    of the problem or in a `Partial`, or define the function anew.
+
+    Derivatives of what comes out, in rates, examples or the start: forward mode (`jax.jvp`, `jax.jacfwd`) for given
+    random numbers; reverse mode (`jax.grad`) is refused, because the loop keeps none of its steps.
+
+    Raises TypeError, ValueError or MemoryError, naming the argument, before anything is compiled; `Interrupted` on
+    Ctrl-C.
     """
-    check_counts(num_steps, num_chains, every, observe)
+    check_dynamics(dynamics, observe)
+    num_steps, num_chains, every = checked_counts(num_steps, num_chains, every)
     observe = as_partial(observe)
-    start_key, run_key = jax.random.split(counter_key(key))
+    start_key, run_key = jax.random.split(one_key(key))
     chains, first_step, first_time = start_chains(dynamics, start, start_key, num_chains)
     check_length(dynamics, first_step, num_steps)
     keys = chain_keys(run_key, num_chains)
     check_step(dynamics, observe, keys, chains)
     num_records = num_steps // every
+    shapes = record_shapes(observe, chains, average)
+    check_records(shapes, num_records, num_chains)
     steps = first_step + every * jnp.arange(1, num_records + 1, dtype=jnp.int32)
-    times = _times(dynamics, first_step, first_time, every, num_records)
+    times = record_times(dynamics, first_step, first_time, every, num_records)
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
+    made_by = description(dynamics)
     if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
         what = as_arrays((dynamics, observe, keys, chains, first_step, every))
-        chains, observed = _traced_once(*what, count=num_records, capacity=num_records, **options)
+        chains, observed = forward_only(_traced_once(*what, count=num_records, capacity=num_records, **options))
     else:
-        chains, observed = _from_host(dynamics, observe, keys, chains, first_step, every, options, (steps, times))
+        what = dynamics, observe, keys, chains, first_step, every
+        chains, observed = _from_host(*what, options, shapes, (steps, times), made_by)
     if average:
         observed = mean_and_error(observed, num_chains)
-    return Trajectory(observed, steps, times, chains.state, chains.diverged_at)
+    return Trajectory(observed, steps, times, chains.state, chains.diverged_at, made_by)
 
 
 _traced_once = jax.jit(record_stretch, static_argnames=("count", "capacity", "average", "block"))
 """for simulations of one kind within one program, such as those of an experiment under a sweep"""
 
 
-def _from_host(dynamics, observe, keys, chains, first_step, every, options, clocks):
+def _from_host(dynamics, observe, keys, chains, first_step, every, options, shapes, clocks, made_by):
     """Stretches of about half a second each: progress is shown, what was done is kept, draws do not notice."""
     num_records, num_chains, average = clocks[0].size, keys.shape[0], options["average"]
     num_steps, records = every * num_records, []
-    shapes = record_shapes(observe, chains, average)
-    record_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in tree_leaves(shapes))
+    record_bytes = bytes_of(shapes)
     options["capacity"] = capacity = max(1, min(num_records, 256, BYTES_PER_BUFFER // max(record_bytes, 1)))
     options["in_kernel"] = has_kernels() and kernel_agrees(dynamics, keys, chains, first_step)
     checkpoint = checkpoint_of(
@@ -111,7 +136,9 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
     begun_at = done
     size = sum(leaf.size for leaf in tree_leaves(chains.state.params))
     budget = max(1, min(64, NUMBERS_IN_FIRST_STRETCH // max(size, 1)))
-    advance, ensemble = _on_devices(dynamics, observe, keys, chains, first_step, options)
+    advance, ensemble = _on_devices(
+        dynamics, observe, keys, chains, first_step, options, kept=record_bytes * num_records
+    )
     at_record = None  # the chains at the last record, where the ensemble has gone on from there
     bar = tqdm(total=num_steps * num_chains, initial=done * num_chains, unit=" chain-steps", unit_scale=True,
                disable=None, delay=1.0, leave=False)  # fmt: skip
@@ -143,7 +170,7 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, cloc
             step, time = (clock_values[: len(records)] for clock_values in clocks)
             last = _joined(ensemble if at_record is None else at_record)
             observed = mean_and_error(_stack(records), num_chains) if average else _stack(records)
-            partial = Trajectory(observed, step, time, last.state, last.diverged_at)
+            partial = Trajectory(observed, step, time, last.state, last.diverged_at, made_by)
         raise Interrupted(partial)
     return _joined(ensemble), _stack(records)
 
@@ -158,7 +185,7 @@ def _shown(record, average):
     return " ".join(f"{name(path)}={np.real(leaf).item():.4g}".lstrip("=") for path, leaf in leaves)
 
 
-def _on_devices(dynamics, observe, keys, chains, first_step, options):
+def _on_devices(dynamics, observe, keys, chains, first_step, options, kept):
     """The ensemble as a list of parts, and the function that advances them all by one stretch and gives them back with
     a function for what was recorded (fetched only where a record is complete)."""
     num_chains = keys.shape[0]
@@ -181,7 +208,7 @@ def _on_devices(dynamics, observe, keys, chains, first_step, options):
         size: executable(record_stretch, call, donated=3, mesh=mesh, **options)
         for size, call in dict(zip(sizes, called(ensemble, first_step, 1, 1), strict=True)).items()
     }
-    check_memory(compiled[max(sizes)], min(len(cuts), num_cores()), dynamics, num_chains)
+    check_memory(compiled[max(sizes)], min(len(cuts), num_cores()), dynamics, num_chains, kept=kept)
 
     def advance(ensemble, first_step, length, count):
         calls = called(ensemble, first_step, length, count)
@@ -202,17 +229,3 @@ def _joined(ensemble):
 
 def _stack(records: list) -> Any:
     return tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *records)
-
-
-def _times(dynamics: Dynamics, first_step: Any, first_time: Any, every: int, num_records: int) -> jax.Array:
-    real = jnp.result_type(float)
-    if not callable(getattr(dynamics, "learning_rate", None)):
-        steps = first_step + every * jnp.arange(1, num_records + 1, dtype=jnp.int32)
-        return steps.astype(real) * jnp.asarray(dynamics.duration(0), real)
-
-    def add(time, record):
-        steps = first_step + record * every + jnp.arange(every, dtype=jnp.int32)
-        time = time + jnp.sum(jax.vmap(dynamics.duration)(steps).astype(real))
-        return time, time
-
-    return jax.lax.scan(add, jnp.asarray(first_time, real), jnp.arange(num_records, dtype=jnp.int32))[1]

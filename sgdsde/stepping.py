@@ -19,7 +19,7 @@ import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.devices import chains_at_once
-from sgdsde.dynamics.contract import Dynamics
+from sgdsde.dynamics.contract import Dynamics, derived_draw
 from sgdsde.ensemble import Chains, nan_where
 from sgdsde.kernel import kernel_for
 from sgdsde.randomness import Variates, draw_pairs, halves, key_schedule, key_words, num_variates
@@ -227,7 +227,7 @@ def _pairs(dynamics, schedule, base, length, chains_last):
 
 def _epoch(dynamics, keys, base, length, chains_last):
     """The minibatches of an epoch, drawn at its first step, likewise."""
-    batches = jax.vmap(dynamics.draw, in_axes=(0, None, None))(keys, base.astype(jnp.int32), 0)
+    batches = jax.vmap(lambda key: derived_draw(dynamics, key, base.astype(jnp.int32), 0))(keys)
     batches = jnp.moveaxis(batches, 0, -1 if chains_last else 1)  # (length, batch_size, num_chains) or chains second
 
     def numbers_at(slot):

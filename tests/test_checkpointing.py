@@ -151,6 +151,29 @@ def test_a_damaged_checkpoint_is_passed_over(problem, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
+def test_what_cannot_be_written_does_not_end_the_run(problem, tmp_path, monkeypatch):
+    """The disk is full from the second checkpoint on, after half of it: one warning, the first is kept, and the run's
+    result is the undisturbed one's."""
+    dynamics = sgd(problem, learning_rate=0.05, batch_size=2, sampling="with_replacement")
+    whole, write, count = run(dynamics), checkpointing.Checkpoint._write, []
+
+    def filled_up(checkpoint, done, chains, records):
+        count.append(done)
+        if len(count) == 1:
+            return write(checkpoint, done, chains, records)
+        (checkpoint.path / f"{done}.orbax-checkpoint-tmp").mkdir()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpointing.Checkpoint, "_write", filled_up)
+    with checkpoints(tmp_path, seconds=0), pytest.warns(UserWarning, match="cannot be written") as said:
+        again = run(dynamics)
+    jax.tree.map(np.testing.assert_array_equal, again, whole)
+    (warning,) = said
+    assert f"{count[1]} cannot be written ([Errno 28] No space left on device); the simulation goes on, and the last " \
+        f"good one, of step {count[0]}, is kept" in str(warning.message)  # fmt: skip
+    assert [path.name for path in tmp_path.glob("001-*/*")] == [str(count[0])]
+
+
 def test_wrong_numbers_are_found_by_their_checksum():
     saved = {"chains": [np.arange(3.0)], "digest": checkpointing._digest([np.arange(3.0)])}
     assert list(checkpointing._verified(dict(saved))) == ["chains"]

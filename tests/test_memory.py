@@ -22,6 +22,10 @@ def squares(params):
     return params @ params
 
 
+def params_themselves(params):
+    return params
+
+
 @pytest.fixture(scope="module")
 def problem():
     return Problem(neuron, jnp.ones((512, 8)), start)
@@ -39,6 +43,28 @@ def test_what_does_not_fit_is_refused_before_the_first_step(problem, monkeypatch
     monkeypatch.setattr(simulation, "run_all", None)
     with pytest.raises(MemoryError, match=r"4 chains of 64 parameters need .* GiB .*, but 0\.000373 GiB are free; "):
         run(dynamics)
+
+
+def test_records_are_counted(problem, monkeypatch):
+    """Beside the program: 40 records of 4 chains fit into what is free, and not with what the steps take."""
+    dynamics = sgd(problem, learning_rate=1e-6, batch_size=512, sampling="with_replacement")
+    sizes = {"num_steps": 40, "num_chains": 4, "every": 1}
+    keep_params = lambda: simulate(dynamics, start, jax.random.key(0), observe=params_themselves, **sizes)
+    asked, check_memory = [], memory.check_memory
+    monkeypatch.setattr(
+        simulation, "check_memory", lambda *given, kept: asked.append(kept) or check_memory(*given, kept=kept)
+    )
+    keep_params()
+    assert asked == [40 * 4 * 64 * 8]
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * asked[0])
+    with pytest.raises(MemoryError, match=r"4 chains of 64 parameters need"):
+        keep_params()
+    monkeypatch.setattr(memory, "WORTH_A_LOOK", 0)
+    monkeypatch.setattr(memory, "free_memory_of_host", lambda: 2 * asked[0])
+    with pytest.raises(
+        MemoryError, match=r"40 records of 4 chains, .* keep at most 31 records, by a larger `every`; or"
+    ):
+        keep_params()
 
 
 def test_the_advice_is_a_microbatch_or_fewer_chains(problem, monkeypatch):

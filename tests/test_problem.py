@@ -1,6 +1,7 @@
 """Problem: gradients and covariances against formulas written out, and what it refuses."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from sgdsde.problem import (
     example_gradients,
     gradient,
     gradient_covariance,
-    gradient_variance,
+    gradient_covariance_trace,
     loss,
     weighted_gradient,
 )
@@ -44,7 +45,7 @@ def test_loss_gradient_and_covariance_of_least_squares(examples):
     np.testing.assert_allclose(example_gradients(problem, {"w": jnp.array(w)})["w"], each, rtol=1e-12)
     sigma = np.cov(each.T, bias=True)
     np.testing.assert_allclose(gradient_covariance(problem, {"w": jnp.array(w)}), sigma, rtol=1e-12)
-    np.testing.assert_allclose(gradient_variance(problem, {"w": jnp.array(w)}), np.trace(sigma), rtol=1e-12)
+    np.testing.assert_allclose(gradient_covariance_trace(problem, {"w": jnp.array(w)}), np.trace(sigma), rtol=1e-12)
     np.testing.assert_allclose(coordinate_variances(problem, {"w": jnp.array(w)})["w"], np.diag(sigma), rtol=1e-12)
     weights, places = np.array([2.0, -1.0, 0.5, 1.0]), np.array([6, 0, 6, 3])
     found = weighted_gradient(problem, {"w": jnp.array(w)}, jnp.array(weights), jnp.array(places))["w"]
@@ -62,7 +63,7 @@ def everything(problem, params, weights, places):
         "weighted sample": weighted_gradient(problem, params, weights[:5], places),
         "covariance": gradient_covariance(problem, params),
         "variances": coordinate_variances(problem, params),
-        "variance": gradient_variance(problem, params),
+        "variance": gradient_covariance_trace(problem, params),
     }
 
 
@@ -163,7 +164,7 @@ def test_closed_forms_are_used_and_right_ones_accepted():
     problem = landscape()
     np.testing.assert_allclose(gradient(problem, jnp.array([1.0, 2.0])), [1.0, 2.0])
     np.testing.assert_allclose(gradient_covariance(problem, jnp.ones(2)), np.diag([0.5, 2.0]), rtol=1e-14)
-    np.testing.assert_allclose(gradient_variance(problem, jnp.ones(2)), 2.5)
+    np.testing.assert_allclose(gradient_covariance_trace(problem, jnp.ones(2)), 2.5)
 
 
 @pytest.mark.parametrize(
@@ -212,3 +213,41 @@ def test_float32_stays_float32():
     problem = Problem(lambda x, z: 0.5 * (x @ x) + z @ x, z, lambda k: jnp.zeros(1, jnp.float32))
     assert gradient(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
     assert gradient_covariance(problem, jnp.ones(1, jnp.float32)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("values", [np.array([2**31]), np.array([-(2**40), 0]), np.array([2**32], np.uint64)], ids=str)
+def test_integers_that_do_not_fit_are_refused(values):
+    message = (
+        r"^Problem.examples\['time'\]: u?int64 is cast to u?int32, because jax_enable_x64 is off, and numbers like"
+    )
+    with jax.enable_x64(False), pytest.raises(ValueError, match=message):
+        Problem(lambda x, z: jnp.sum(x), {"time": values}, lambda key: jnp.zeros(2))
+
+
+def test_floats_that_do_not_fit_are_refused_or_said():
+    """1.7e9 seconds lie 128 apart in float32."""
+    make = lambda values: Problem(lambda x, z: jnp.sum(x) * z, values, lambda key: jnp.zeros(2))
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match=r"float64 is cast to float32.* like 1e[+]39 do not fit; rescale them"):
+            make(np.array([1e39, 0.0]))
+        with pytest.warns(
+            UserWarning, match=r"rounds numbers by up to 50 where they spread over 1e[+]03; subtract their"
+        ):
+            make(1.7e9 + 50 + np.array([0.0, 1000.0]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert make(np.random.default_rng(0).normal(size=100)).examples.dtype == np.float32
+            assert make(np.full(3, 0.1)).examples.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "function",
+    [loss, gradient, example_gradients, gradient_covariance, gradient_covariance_trace, coordinate_variances],
+)
+def test_params_of_another_shape_are_refused(function):
+    """An elementwise loss takes them all in silence."""
+    problem = Problem(lambda x, z: jnp.sum((x - z) ** 2), np.ones((4, 1)), lambda key: jnp.zeros(3))
+    function(problem, jnp.zeros(3))
+    for params in (0.0, jnp.zeros(()), jnp.zeros(1), jnp.zeros((5, 3)), {"x": jnp.zeros(3)}):
+        with pytest.raises((TypeError, ValueError), match=r"params: expected .* as problem\.init gives, got"):
+            function(problem, params)

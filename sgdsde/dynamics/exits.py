@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_leaves, tree_map
 
-from sgdsde.dynamics.contract import Dynamics, State
+from sgdsde.dynamics.contract import Dynamics, State, derived_draw
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial, pytree
 
@@ -92,8 +92,7 @@ class FirstExit:
         exited = ~self.inside(params)
         return State(params, ExitMemory(self.dynamics.init(params).memory, jnp.int32(0), exited.astype(jnp.int32)))
 
-    def draw(self, key, step, substep):
-        return self.dynamics.draw(key, step, substep)
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         memory, microsteps, exited = state.memory

@@ -20,11 +20,10 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.arguments import count, is_traced
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.noise import Noise
 from sgdsde.problem import Problem, gradient, weighted_gradient
 from sgdsde.pytrees import pytree
-from sgdsde.randomness import draw
 
 __all__ = ["EulerMaruyama", "euler_maruyama", "explicit", "implicit", "tamed"]
 
@@ -100,7 +99,7 @@ def euler_maruyama(
         _check_separable(problem)
     weights = noise.example_weights if noise.problem is problem else None
     noise = dataclasses.replace(noise, example_weights=weights, problem=None)
-    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate), substeps, scheme)
+    dynamics = EulerMaruyama(problem, noise, check_learning_rate(learning_rate, problem), substeps, scheme)
     if weights is not None and dynamics.shares_pass:  # a sample too small for this many substeps is refused here
         jax.eval_shape(lambda: weights(noise.draw(jax.random.key(0)), substeps))
     return dynamics
@@ -137,8 +136,7 @@ class EulerMaruyama:
     def arrange(self, numbers):
         return numbers
 
-    def draw(self, key, step, substep):
-        return draw(self.variates, key, slot_of(self, step, substep))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         rate = rate_at(self.learning_rate, step)

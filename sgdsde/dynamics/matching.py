@@ -4,6 +4,15 @@ learning rate     eta / (1 - momentum)                                       (so
 covariance        C = Sigma/B, or Sigma (n - B)/(B (n - 1)) without replacement
 isotropic         variance = tr C(at) / d                                    (the same trace)
 Levy              scale = sqrt(variance / 2)                                 (at tail index 2: that variance)
+
+Under momentum this is the overdamped equation. It has SGD's variances at a small rate, but its covariance between two
+modes of curvatures h_i, h_j is 1 + excess times SGD's,
+
+    excess = eta (h_i - h_j)^2 / (2 (1 - momentum)^2 (h_i + h_j)),
+
+so that it holds while the excess is far below 1 for every pair of modes that C couples. (The ratio to the stationary
+covariance of the kinetic equation, S_ij = sqrt(eta) C_ij / (g (h_i + h_j) + (h_i - h_j)^2 / (2 g)) with friction
+g = (1 - momentum) / sqrt(eta); SGD's own is that one at a small rate.)
 """
 
 import inspect
@@ -11,16 +20,28 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial, tree_leaves
 
-from sgdsde.dynamics.contract import Dynamics
+from sgdsde.arguments import is_traced
+from sgdsde.dynamics.contract import Dynamics, probe
 from sgdsde.dynamics.langevin import EulerMaruyama, euler_maruyama, explicit
 from sgdsde.dynamics.minibatch import SGD, Optimizer
 from sgdsde.noise import covariance_factor
-from sgdsde.problem import gradient_covariance, gradient_variance
+from sgdsde.problem import Problem, check_params, gradient_covariance, gradient_covariance_trace, loss
+from sgdsde.problems import landscapes
 
-__all__ = ["match"]
+__all__ = ["effective_rate", "match", "matchable"]
+
+FEW_PARAMETERS = 64
+"""up to which a Hessian is computed to look at it once"""
+LARGEST_EXCESS = 0.1
+"""of a covariance between modes, before `match` warns of it"""
+COUPLED = 0.01
+"""the correlation of the noise in two modes, in absolute value, from which they count as coupled"""
 
 
 def match(
@@ -39,10 +60,19 @@ def match(
     at the parameters `at` (required for `isotropic`, `constant`, `levy` and `levy_coordinates`). kind_options: the rest
     (tail_index for Levy kinds, num_sampled for `anisotropic_sampled`).
 
-    Epoch sampling has no white-noise SDE: the covariance of a single step is used, and a warning says so. Raises
-    ValueError for what has no such SDE: an adaptive optimizer, clipped gradients, an SDE itself.
+    Epoch sampling has no white-noise SDE: the covariance of a single step is used, and a warning says so.
+
+    Under momentum the SDE is the overdamped one, right only while
+    eta (h_i - h_j)^2 / (2 (1 - momentum)^2 (h_i + h_j)) << 1 for every pair of curvatures whose modes C couples: the
+    covariance between them is too large by one plus that. A warning names the worst pair where it exceeds 0.1 and the
+    Hessian is known: on a quadratic landscape, and for up to 64 parameters at `at`. Elsewhere nobody looks.
+
+    Raises TypeError or ValueError for params `at` that are not like problem.init's and for what has no such SDE: an
+    adaptive optimizer, clipped gradients, an SDE itself.
     """
-    sgd = _matchable(dynamics)
+    sgd = matchable(dynamics, "match")
+    if at is not None:
+        check_params(sgd.problem, at, "at")
     if sgd.sampling == "epoch":
         warnings.warn(
             "match: epoch sampling anti-correlates the noise of successive steps, and no white-noise SDE has that; "
@@ -64,15 +94,18 @@ def match(
     if "covariance" in wanted:
         derived["covariance"] = factor * gradient_covariance(problem, at)
     if wanted & {"variance", "scale"}:
-        variance = factor * gradient_variance(problem, at) / sum(jnp.size(leaf) for leaf in tree_leaves(at))
+        variance = factor * gradient_covariance_trace(problem, at) / sum(jnp.size(leaf) for leaf in tree_leaves(at))
         derived.update({name: variance if name == "variance" else jnp.sqrt(variance / 2) for name in wanted})
     if "tail_index" in keywords and "tail_index" not in kind_options:
         raise TypeError(f"match: {noise_kind.__name__} noise needs tail_index, a number in (0, 2]")
+    if sgd.momentum is not None and not is_traced((sgd, at)):
+        _warn_of_coupled_modes(sgd, at)
     noise = noise_kind(problem, **derived, **kind_options)
-    return euler_maruyama(problem, noise, learning_rate=_effective_rate(sgd), substeps=substeps, scheme=scheme)
+    return euler_maruyama(problem, noise, learning_rate=effective_rate(sgd), substeps=substeps, scheme=scheme)
 
 
-def _effective_rate(sgd: SGD) -> Any:
+def effective_rate(sgd: SGD) -> Any:
+    """eta / (1 - momentum), a number or a schedule: the learning rate and the clock of the SDE."""
     if sgd.momentum is None:
         return sgd.learning_rate
     if callable(sgd.learning_rate):
@@ -84,20 +117,64 @@ def _scaled_schedule(schedule: Callable, factor: Any, step: Any) -> Any:
     return factor * schedule(step)
 
 
-def _matchable(dynamics: Dynamics) -> SGD:
+def matchable(dynamics: Dynamics, name: str) -> SGD:
+    """The dynamics, if it is an SGD whose drift is -grad L; else ValueError with the reason and the caller's name."""
     if isinstance(dynamics, Optimizer):
         raise ValueError(
-            "match: an optimizer has no SDE of the form dx = -grad L dt + noise here: its step is not a learning rate "
-            "times the gradient (adaptive methods rescale it by the noise itself). Match an `sgd` instead"
+            f"{name}: an optimizer has no SDE of the form dx = -grad L dt + noise here: its step is not a learning "
+            "rate times the gradient (adaptive methods rescale it by the noise itself). Take an `sgd` instead"
         )
     if not isinstance(dynamics, SGD):
         raise ValueError(
-            f"match: expected dynamics made by `sgd`, got {type(dynamics).__name__}; match the sgd first, and put what "
-            "wraps it (`first_exit`) around the SDE"
+            f"{name}: expected dynamics made by `sgd`, got {type(dynamics).__name__}; match the sgd first, and put "
+            "what wraps it (`first_exit`) around the SDE"
         )
     if dynamics.clip is not None:
         raise ValueError(
-            "match: clipping changes the mean of the step, so its drift is not -grad L and no SDE here matches it; "
-            "match the same sgd without clip"
+            f"{name}: clipping changes the mean of the step, so its drift is not -grad L and no SDE here matches it; "
+            "take the same sgd without clip"
         )
     return dynamics
+
+
+def _warn_of_coupled_modes(sgd: SGD, at: Any) -> None:
+    """Where the Hessian is known: the pair of coupled modes whose covariance the overdamped SDE overstates most."""
+    matrices = _hessian_and_covariance(sgd.problem, at)
+    if matrices is None:
+        return
+    curvatures, modes = np.linalg.eigh(matrices[0])
+    covariance = modes.T @ matrices[1] @ modes
+    spread = np.sqrt(np.maximum(np.diag(covariance), 0))
+    couples = np.abs(covariance) > COUPLED * np.outer(spread, spread)
+    total = np.add.outer(curvatures, curvatures)
+    excess = np.subtract.outer(curvatures, curvatures) ** 2 / np.where(total > 0, total, np.inf)
+    rates = probe(sgd.learning_rate, np.array([0, 1, 10, 100, 1_000, 10_000]))
+    excess *= np.max(0 if rates is None else rates) / (2 * (1 - float(sgd.momentum)) ** 2)
+    i, j = np.unravel_index(np.argmax(np.where(couples, excess, 0)), excess.shape)
+    if couples[i, j] and excess[i, j] > LARGEST_EXCESS:
+        warnings.warn(
+            "match: under momentum this SDE needs learning_rate (h_i - h_j)^2 / (2 (1 - momentum)^2 (h_i + h_j)) << 1 "
+            f"for the curvatures h of modes that the noise couples; for {curvatures[i]:.3g} and {curvatures[j]:.3g} it "
+            f"is {excess[i, j]:.3g}: its covariance between them is {1 + excess[i, j]:.3g} times SGD's (their "
+            "variances are right); take a smaller learning rate or momentum",
+            stacklevel=3,
+        )
+
+
+def _hessian_and_covariance(problem: Problem, at: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """(H, Sigma) as NumPy arrays, or None where finding them would not be cheap."""
+    hessian = landscapes.hessian_of_quadratic(problem)
+    if hessian is not None:
+        factor = np.asarray(problem.noise_factor(at), float)
+        return np.asarray(hessian, float), factor @ factor.T
+    if at is None or ravel_pytree(at)[0].size > FEW_PARAMETERS:
+        return None
+    hessian, covariance = jax.device_get(_curvature_and_noise(problem, at))
+    both = np.asarray(hessian, float), np.asarray(covariance, float)
+    return both if np.isfinite(both).all() else None
+
+
+@jax.jit
+def _curvature_and_noise(problem, at):
+    flat, unravel = ravel_pytree(at)
+    return jax.hessian(lambda x: loss(problem, unravel(x)))(flat), gradient_covariance(problem, at)

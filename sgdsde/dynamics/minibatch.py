@@ -12,15 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import tree_map
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map
 
 from sgdsde.arguments import number
-from sgdsde.dynamics.contract import State, check_learning_rate, rate_at, slot_of
+from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
 from sgdsde.pytrees import pytree
-from sgdsde.randomness import draw
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
 
@@ -39,7 +38,11 @@ def sgd(
     sampling: "with_replacement" | "without_replacement" | "epoch" (random reshuffling, n // B batches an epoch; the
     remainder of each permutation sits out). learning_rate: a number or a schedule of the integer step. clip: a bound
     on the norm of the minibatch gradient (an update bound b is clip = b/learning_rate). Time advances by
-    learning_rate/(1 - momentum) a step. Raises TypeError or ValueError naming the argument.
+    learning_rate/(1 - momentum) a step.
+
+    In float32 a parameter x moves by nothing once its step falls below 6e-8 |x|, half the spacing of numbers there, and
+    not as it should from a few spacings down: keep minima near zero, or use float64. Raises TypeError or ValueError
+    naming the argument, for a rate that is 0 in the parameters' precision too.
     """
     batch_size = check_batch(problem, batch_size, sampling)
     momentum = number("momentum", momentum, at_least=0.0, below=1.0)
@@ -48,7 +51,7 @@ def sgd(
     has_momentum = not (isinstance(momentum, float) and momentum == 0)
     return SGD(
         problem,
-        check_learning_rate(learning_rate),
+        check_learning_rate(learning_rate, problem),
         momentum if has_momentum else None,
         clip,
         batch_size,
@@ -61,11 +64,22 @@ def optimizer(
 ) -> "Optimizer":
     """Any optax transformation fed with the same minibatch gradients; it has no SDE clock, so its time is NaN.
 
-    Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`).
+    Rates to be swept without recompiling belong in the state (`optax.inject_hyperparams`). A transformation that draws
+    (`optax.noisy_sgd`, `optax.add_noise`) holds a key in its state: `simulate` makes every chain its own, from that key
+    and the chain's. Raises TypeError or ValueError naming the argument, for a key of the raw kind too, which nothing
+    tells from a pair of numbers.
     """
     batch_size = check_batch(problem, batch_size, sampling)
     if not (callable(getattr(transformation, "init", None)) and callable(getattr(transformation, "update", None))):
         raise TypeError(f"transformation: expected an optax.GradientTransformation, got {transformation!r}")
+    with jax.numpy_dtype_promotion("standard"):
+        state = jax.eval_shape(transformation.init, problem.params_like)
+    for path, leaf in tree_leaves_with_path(state):
+        if leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,):
+            raise TypeError(
+                f"transformation: its state{keystr(path)} is a raw random key (uint32[2]), which every chain would "
+                "share; make it with jax.random.key instead of jax.random.PRNGKey, and each chain gets one of its own"
+            )
     return Optimizer(problem, transformation, batch_size, sampling)
 
 
@@ -98,13 +112,12 @@ class SGD:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)
         if self.clip is not None:
-            norm = optax.global_norm(direction)
+            norm = optax.tree.norm(direction)
             shrink = jnp.minimum(1, jnp.asarray(self.clip, norm.dtype) / jnp.where(norm > 0, norm, 1))
             direction = tree_map(lambda g: shrink.astype(g.dtype) * g, direction)
         if self.momentum is not None:
@@ -145,8 +158,7 @@ class Optimizer:
     def arrange(self, numbers):
         return _indices(self, numbers)
 
-    def draw(self, key, step, substep):
-        return self.arrange(draw(self.variates, key, slot_of(self, step, substep)))
+    draw = derived_draw
 
     def advance(self, state, draws, step):
         direction = minibatch_gradient(self.problem, state.params, draws)

@@ -10,7 +10,7 @@ from sgdsde.arguments import number
 from sgdsde.laws import Sampling, check_tail_index, log_one_sided_stable, normals, symmetric_stable
 from sgdsde.noise.contract import Noise, check_batch, covariance_factor
 from sgdsde.noise.gaussian import anisotropic
-from sgdsde.problem import Problem, gradient_variance
+from sgdsde.problem import Problem, gradient_covariance_trace
 
 __all__ = ["anisotropic_levy", "levy", "levy_coordinates", "trace_matched_levy"]
 
@@ -45,8 +45,9 @@ def trace_matched_levy(problem: Problem, *, tail_index: Any, batch_size: int, sa
     """Rotation-invariant stable noise (`levy`) whose scale follows the parameters, sqrt(tr C(params) / (2 d)), d the
     number of parameters. At tail index 2 it is exactly Gaussian, N(0, tr C / d * identity).
 
-    The trace takes every example's gradient (`gradient_variance`) a step. A random estimate of it would not do: the sum
-    of many small kicks of scale s is stable of scale (E s^tail_index)^(1/tail_index), which no unbiased variance gives.
+    The trace takes every example's gradient (`gradient_covariance_trace`) a step. A random estimate of it would not do:
+    the sum of many small kicks of scale s is stable of scale (E s^tail_index)^(1/tail_index), which no unbiased
+    variance gives.
     """
     batch_size = check_batch(problem, batch_size, sampling)
     tail_index = _check_levy(problem, tail_index)
@@ -74,7 +75,7 @@ def _levy(scale, params, draws):
 
 
 def _levy_following(problem, factor, params, draws):
-    return _levy(jnp.sqrt(factor * gradient_variance(problem, params)), params, draws)
+    return _levy(jnp.sqrt(factor * gradient_covariance_trace(problem, params)), params, draws)
 
 
 def _mixed(apply, params, draws):

@@ -21,6 +21,7 @@ from sgdsde.observables.noise_statistics import (
     gradient_noise_scale,
     noise_tail_index,
     projected_noise,
+    sampled_gradient_covariance_trace,
     sampled_gradient_variance,
     two_batch_moments,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "projected_noise",
     "relevant_weight_share",
     "restricted_loss",
+    "sampled_gradient_covariance_trace",
     "sampled_gradient_variance",
     "shares_of_power",
     "sharpness",

@@ -1,6 +1,6 @@
 """Statistics of the gradient noise: its trace, the gradient noise scale, and the index of its tails.
 
-    tr Sigma      of one example's gradient, exact: `gradient_variance(problem, params)`, itself an observable
+    tr Sigma      of one example's gradient, exact: `gradient_covariance_trace(problem, params)`, itself an observable
     B_simple      tr Sigma / |grad L|^2, the batch at which noise and gradient are equal in size
 
 Minibatches are drawn from the key that an observer holds: an observable knows no step, so the *same* minibatches probe
@@ -10,6 +10,7 @@ Sampling "epoch" means here one step of an epoch, a uniform subset. Arguments th
 compiled constants: hold them with `observer`.
 """
 
+import warnings
 from typing import Any
 
 import jax
@@ -22,13 +23,14 @@ from sgdsde.laws import Sampling, minibatch, minibatch_indices, normals
 from sgdsde.measurements.tails import block_tail_index, characteristic_tail_index
 from sgdsde.noise import check_batch, covariance_factor
 from sgdsde.observables.losses import over_examples
-from sgdsde.problem import Problem, gradient, gradient_variance, weighted_gradient
+from sgdsde.problem import Problem, gradient, gradient_covariance_trace, weighted_gradient
 from sgdsde.randomness import draw
 
 __all__ = [
     "gradient_noise_scale",
     "noise_tail_index",
     "projected_noise",
+    "sampled_gradient_covariance_trace",
     "sampled_gradient_variance",
     "two_batch_moments",
 ]
@@ -42,10 +44,10 @@ def gradient_noise_scale(problem: Problem, params: Any) -> jax.Array:
     At this batch size with replacement the noise is as large as the gradient, E|g_B - G|^2 = |G|^2. It costs every
     example's gradient; infinite at a minimum. Source: McCandlish, Kaplan, Amodei et al. (2018), eq. 2.9.
     """
-    return gradient_variance(problem, params) / _squared_norm(gradient(problem, params))
+    return gradient_covariance_trace(problem, params) / _squared_norm(gradient(problem, params))
 
 
-def sampled_gradient_variance(
+def sampled_gradient_covariance_trace(
     problem: Problem, batch_size: int, sampling: Sampling, num_batches: int, key: jax.Array, params: Any
 ) -> jax.Array:
     """tr Sigma of one example, estimated from m = num_batches minibatch gradients g_j, in one pass over them.
@@ -65,6 +67,19 @@ def sampled_gradient_variance(
     )
 
 
+def sampled_gradient_variance(
+    problem: Problem, batch_size: int, sampling: Sampling, num_batches: int, key: jax.Array, params: Any
+) -> jax.Array:
+    """The former name of `sampled_gradient_covariance_trace`."""
+    warnings.warn(
+        "sampled_gradient_variance estimates tr Sigma, a sum over all parameters, and no variance of one coordinate; "
+        "it is now called sampled_gradient_covariance_trace",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return sampled_gradient_covariance_trace(problem, batch_size, sampling, num_batches, key, params)
+
+
 def two_batch_moments(
     problem: Problem,
     small_batch_size: int,
@@ -74,14 +89,14 @@ def two_batch_moments(
     key: jax.Array,
     params: Any,
 ) -> dict[str, jax.Array]:
-    """Unbiased {"gradient_variance": tr Sigma, "squared_gradient": |G|^2} from minibatches b, s of two sizes.
+    """Unbiased {"gradient_covariance_trace": tr Sigma, "squared_gradient": |G|^2} from minibatches b, s of two sizes.
 
         tr Sigma = (|g_s|^2 - |g_b|^2)/(f_s - f_b),   |G|^2 = (f_s |g_b|^2 - f_b |g_s|^2)/(f_s - f_b)
 
-    each square averaged over num_batches, f as in `sampled_gradient_variance` (1/B with replacement: McCandlish et
-    al. 2018, appendix A.1), G with the penalty. Either may come out negative. The gradient noise scale is the ratio of
-    the two *averaged apart*, over keys or records: an average of ratios is biased, and has no mean where |G|^2 is near
-    zero. Raises ValueError unless small_batch_size < large_batch_size.
+    each square averaged over num_batches, f as in `sampled_gradient_covariance_trace` (1/B with replacement:
+    McCandlish et al. 2018, appendix A.1), G with the penalty. Either may come out negative. The gradient noise scale is
+    the ratio of the two *averaged apart*, over keys or records: an average of ratios is biased, and has no mean where
+    |G|^2 is near zero. Raises ValueError unless small_batch_size < large_batch_size.
     """
     if not small_batch_size < large_batch_size:
         raise ValueError(
@@ -94,7 +109,7 @@ def two_batch_moments(
         squares.append(_mean_square(problem, _batches(problem, size, sampling, num_batches, own_key), params))
     (small, large), (wide, narrow) = squares, factors
     return {
-        "gradient_variance": (small - large) / (wide - narrow),
+        "gradient_covariance_trace": (small - large) / (wide - narrow),
         "squared_gradient": (wide * large - narrow * small) / (wide - narrow),
     }
 

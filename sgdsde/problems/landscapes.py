@@ -27,6 +27,7 @@ __all__ = [
     "double_well",
     "gaussian_tilts",
     "heavy_tailed_tilts",
+    "hessian_of_quadratic",
     "mueller_brown",
     "quadratic",
     "quartic",
@@ -59,6 +60,12 @@ def quadratic(hessian: Any, *, gradient_covariance: Any, num_examples: int) -> P
     hessian = matrix("hessian", hessian, dtype)
     init = Partial(_random_row, jnp.zeros((1, len(hessian)), dtype))
     return _landscape(Partial(_quadratic, hessian), init, len(hessian), gradient_covariance, num_examples, dtype)
+
+
+def hessian_of_quadratic(problem: Problem) -> jax.Array | None:
+    """H (d, d) of a problem made by `quadratic` (other tilts included), without computing it; None for any other."""
+    is_quadratic = getattr(problem.mean_loss, "func", None) is _quadratic and problem.penalty is None
+    return problem.mean_loss.args[0] if is_quadratic else None
 
 
 def double_well(*, barrier: Any, transverse_curvature: Any, gradient_covariance: Any, num_examples: int) -> Problem:

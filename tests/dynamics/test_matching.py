@@ -7,9 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from sgdsde import noise
+from sgdsde import landscapes, noise
 from sgdsde.dynamics.matching import match
 from sgdsde.dynamics.minibatch import optimizer, sgd
+from sgdsde.predictions import sde_covariance, sgd_covariance
 from sgdsde.problem import Problem
 
 SIGMA = np.diag([0.5, 2.0])  # of the four tilts below
@@ -120,3 +121,57 @@ def test_what_has_no_sde_is_refused_with_the_reason(problem):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         match(plain, noise.anisotropic_levy, substeps=1, tail_index=1.5)
+
+
+MOMENTUM = {"learning_rate": 0.1, "batch_size": 1, "sampling": "with_replacement", "momentum": 0.9}
+COUPLED = np.array([[1.0, 0.9], [0.9, 1.0]])
+
+
+def test_momentum_between_coupled_modes_is_warned_of():
+    """S_12 of SGD is 0.0514, the matched SDE's 0.409: overdamped motion has not the covariance of modes that oscillate
+    apart. Their ratio is near 1 + excess, of the kinetic equation."""
+    hessian, rate = np.diag([2.0, 0.2]), 0.1 / (1 - 0.9)
+    discrete = sgd_covariance(hessian, COUPLED, learning_rate=0.1, momentum=0.9)
+    continuous = sde_covariance(hessian, COUPLED, learning_rate=rate)
+    np.testing.assert_allclose([discrete[0, 1], continuous[0, 1]], [0.0514, 0.409], rtol=2e-3)
+    np.testing.assert_allclose(np.diag(continuous), np.diag(discrete), rtol=0.06)
+    problem = landscapes.quadratic(hessian, gradient_covariance=COUPLED, num_examples=8)
+    with pytest.warns(
+        UserWarning, match=r"for 0\.2 and 2 it is 7\.36: its covariance between them is 8\.36 times SGD's"
+    ):
+        match(sgd(problem, **MOMENTUM), noise.anisotropic, substeps=16)
+    with pytest.warns(UserWarning, match=r"it is 7\.36"):
+        match(
+            sgd(problem, **MOMENTUM | {"learning_rate": lambda step: 0.1 / (1 + step)}), noise.anisotropic, substeps=1
+        )
+
+
+def test_no_warning_where_modes_are_not_coupled_or_alike_or_there_is_no_momentum():
+    """Warnings are errors here."""
+    rotation = np.array([[0.6, -0.8], [0.8, 0.6]])
+    for hessian, covariance, options in (
+        (np.diag([2.0, 0.2]), COUPLED, MOMENTUM | {"momentum": 0.0}),
+        (np.diag([2.0, 0.2]), np.diag([1.0, 3.0]), MOMENTUM),
+        (rotation @ np.diag([2.0, 0.2]) @ rotation.T, rotation @ np.diag([1.0, 3.0]) @ rotation.T, MOMENTUM),
+        (np.diag([2.0, 0.2]), COUPLED, MOMENTUM | {"learning_rate": 1e-3}),
+        (np.diag([2.0, 1.8]), COUPLED, MOMENTUM),
+    ):
+        problem = landscapes.quadratic(hessian, gradient_covariance=covariance, num_examples=8)
+        match(sgd(problem, **options), noise.anisotropic, substeps=1)
+
+
+def test_a_hessian_of_few_parameters_is_looked_at_where_the_place_is_given():
+    bowl = lambda x, tilt: x[0] ** 2 + 0.1 * x[1] ** 2 + tilt @ x
+    tilts = landscapes.gaussian_tilts(COUPLED, 8)
+    discrete = sgd(Problem(bowl, tilts, lambda key: jnp.zeros(2)), **MOMENTUM)
+    match(discrete, noise.anisotropic, substeps=1)
+    with pytest.warns(UserWarning, match=r"for 0\.2 and 2 it is 7\.36"):
+        match(discrete, noise.anisotropic, substeps=1, at=jnp.ones(2))
+
+
+@pytest.mark.parametrize("at", [0.0, np.zeros(()), np.zeros(1), np.zeros((5, 2)), [0.0, 0.0], {"x": np.zeros(2)}])
+def test_a_place_of_another_shape_is_refused(problem, at):
+    """An elementwise loss takes it, and the variance comes out wrong."""
+    discrete = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    with pytest.raises((TypeError, ValueError), match=r"at: expected .* as problem\.init gives"):
+        match(discrete, noise.isotropic, substeps=1, at=at)

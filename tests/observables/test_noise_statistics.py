@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from sgdsde import gradient, gradient_covariance, gradient_variance, noise, simulate
+from sgdsde import gradient, gradient_covariance, gradient_covariance_trace, noise, simulate
 from sgdsde.dynamics.minibatch import minibatch_gradient, sgd
 from sgdsde.observables import (
     all_of,
@@ -18,7 +18,7 @@ from sgdsde.observables import (
     noise_tail_index,
     observer,
     projected_noise,
-    sampled_gradient_variance,
+    sampled_gradient_covariance_trace,
     two_batch_moments,
 )
 from sgdsde.problem import Problem
@@ -89,9 +89,9 @@ def test_sampled_variance_is_unbiased_by_enumeration(sampling, monkeypatch):
     @jax.vmap
     def estimate(pair):
         monkeypatch.setattr(noise_statistics, "_batches", lambda *arguments: pair)
-        return sampled_gradient_variance(problem, 2, sampling, 2, jax.random.key(0), PARAMS)
+        return sampled_gradient_covariance_trace(problem, 2, sampling, 2, jax.random.key(0), PARAMS)
 
-    np.testing.assert_allclose(estimate(pairs).mean(), gradient_variance(problem, PARAMS), rtol=1e-12)
+    np.testing.assert_allclose(estimate(pairs).mean(), gradient_covariance_trace(problem, PARAMS), rtol=1e-12)
 
 
 @pytest.mark.parametrize("sampling", KINDS)
@@ -102,7 +102,8 @@ def test_two_batch_moments_are_unbiased_by_enumeration(sampling, monkeypatch):
     everything = lambda problem, size, *rest: every_minibatch(4, size, sampling)
     monkeypatch.setattr(noise_statistics, "_batches", everything)
     found = two_batch_moments(problem, 1, 3, sampling, 0, jax.random.key(0), PARAMS)
-    np.testing.assert_allclose(found["gradient_variance"], gradient_variance(problem, PARAMS), rtol=1e-12)
+    trace = gradient_covariance_trace(problem, PARAMS)
+    np.testing.assert_allclose(found["gradient_covariance_trace"], trace, rtol=1e-12)
     np.testing.assert_allclose(found["squared_gradient"], squared(gradient(problem, PARAMS)), rtol=1e-12)
 
 
@@ -116,7 +117,7 @@ def test_sampled_variance_uses_the_draws_of_its_key(sampling, key):
         assert all(len(set(batch)) == 3 for batch in batches)
     total = np.var(batch_gradients(problem, batches), axis=0, ddof=1).sum()
     factor = 1 / 3 if sampling == "with_replacement" else 6 / (3 * 8)
-    found = jax.jit(observer(sampled_gradient_variance, problem, 3, sampling, 5, key))(PARAMS)
+    found = jax.jit(observer(sampled_gradient_covariance_trace, problem, 3, sampling, 5, key))(PARAMS)
     np.testing.assert_allclose(found, total / factor, rtol=1e-12)
 
 
@@ -196,9 +197,9 @@ def test_tail_index_inside_a_run(key):
 def test_refusals(key):
     problem = problem_of(5)
     with pytest.raises(ValueError, match="num_batches: expected at least 2"):
-        sampled_gradient_variance(problem, 2, "with_replacement", 1, key, PARAMS)
+        sampled_gradient_covariance_trace(problem, 2, "with_replacement", 1, key, PARAMS)
     with pytest.raises(ValueError, match="is every example"):
-        sampled_gradient_variance(problem, 5, "without_replacement", 3, key, PARAMS)
+        sampled_gradient_covariance_trace(problem, 5, "without_replacement", 3, key, PARAMS)
     with pytest.raises(ValueError, match="batch_size: expected 1 to num_examples = 5"):
         projected_noise(problem, 6, "with_replacement", 3, key, PARAMS)
     with pytest.raises(ValueError, match="expected the first below the second"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sgdsde import deep_linear, match, noise, sgd
-from sgdsde.problem import example_gradients, gradient, gradient_covariance, gradient_variance, loss
+from sgdsde.problem import example_gradients, gradient, gradient_covariance, gradient_covariance_trace, loss
 
 pytestmark = pytest.mark.slow  # networks; every day they run as experiments at smoke size
 
@@ -30,7 +30,7 @@ def seen(problem, params):
         "gradient": gradient(problem, params),
         "example_gradients": example_gradients(problem, params),
         "covariance": gradient_covariance(problem, params),
-        "variance": gradient_variance(problem, params),
+        "variance": gradient_covariance_trace(problem, params),
         "factor": factor,
     }
 
