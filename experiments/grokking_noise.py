@@ -114,7 +114,7 @@ class Config:
 
 
 SMOKE = Config(
-    num_rates=1, batch_sizes=(16,), num_steps=8, num_stretches=1, num_records=2, num_batches=16,
+    num_rates=1, batch_sizes=(16,), num_steps=8, num_stretches=1, num_records=2, num_batches=100,
     num_products=4, num_chains=2, modulus=7, num_hidden=8,
 )  # fmt: skip
 CELL = ("learning_rate", "batch_size", "kind")

@@ -13,9 +13,15 @@ normal inputs at the smallest rate, and no power tail at all where rate max x^2 
 maximum-likelihood one of the largest 4,000 of 8 million independent end points (one a chain).
 
 Source: Kesten 1973; Hodgkinson, Mahoney 2020 (arXiv 2006.06293); Gurbuzbalaban, Simsekli, Zhu 2021 (arXiv 2006.04740).
-Command: `sgdsde reproduce heavy_tails_from_multiplicative_noise`, about 2 minutes on two cores. One should see:
-exponents within 10 % of the exact roots, 4.5 to 1.1 for B = 1 at rates .45 to 1; at rate 1: 1.1, 2.2 and 4.1 for
-B = 1, 2, 4, where the SDE has 2.1, 3.2 and 5.3.
+Command: `sgdsde reproduce heavy_tails_from_multiplicative_noise`.
+
+What it does not say: an exponent is fitted to the largest 4,000 of 8 million end points. At the smallest rates of B = 1
+and B = 2, the lightest tails but one, the fits are 6 % below the root (3.8 and 4.3 standard errors), presumably because
+the power is reached only farther out; the allowance is 10 %. After 64 steps two of the 15 tails, the heaviest of B = 1
+and B = 4, still grow, by 5 % in the last 32 steps (4.2 and 4.6 standard errors): inside that allowance, not stationary
+to the last digit. One data set of 128 examples, in one dimension, with replacement. A printed variance is the typical
+one of groups of chains, the exponential of their mean logarithm; where kappa is between 2 and 4 it approaches the
+variance, which exists, only as m^-(1 - 2/kappa): at rate 0.67 it still rises towards it at 100,000 chains.
 """
 
 import dataclasses
@@ -30,14 +36,20 @@ from jax.tree_util import Partial
 from sgdsde import Check, match, noise, sgd, simulate, style
 from sgdsde.measurements import tail_exponent
 from sgdsde.predictions import (
-    critical_learning_rate,
     gaussian_kesten_exponent,
     kesten_exponent,
-    lyapunov_exponent,
     regression_covariance,
     sde_tail_exponent,
 )
 from sgdsde.problems.regression import linear_regression
+
+SEE = (
+    "At rate 1 the tail exponents of SGD are {tail exponent at rate 1, B = 1 | predicted}, "
+    "{tail exponent at rate 1, B = 2 | predicted} and {tail exponent at rate 1, B = 4 | predicted} for B = 1, 2, 4 "
+    "(Kesten's roots, met within {tail exponent at rate 1, B = 1 | within}), where the SDE of the same covariance has "
+    "{tail exponent at rate 1, B = 1, SDE's | predicted}, {tail exponent at rate 1, B = 2, SDE's | predicted} and "
+    "{tail exponent at rate 1, B = 4, SDE's | predicted}."
+)
 
 
 @dataclass(frozen=True)
@@ -210,15 +222,11 @@ def checks(config, arrays):
             value, error = measured[i, j], errors[i, j]
             found.append(Check(f"tail exponent {label}", value, exact, error, 0.1, "agree", KESTEN))
             sde = sde_exponent(inputs, rate, batch_size)
-            if abs(sde / exact - 1) > 0.2:  # nearer to the crossing of the two curves neither can be rejected
+            if abs(rate - 1) < 1e-9:  # at equal rates; elsewhere it follows from the agreement with Kesten's root
                 found.append(Check(f"tail exponent {label}, SDE's", value, sde, error, 0, "differ", ITO))
             found += settled(config, arrays, i, j, label)
-            found += variance_checks(config, arrays, i, j, label, exact, inputs)
-        for j in range(config.num_rates - 1):
-            error = np.hypot(errors[i, j], errors[i, j + 1])
-            name = f"tail exponent falls from rate {j + 1} to rate {j + 2}, B = {batch_size}"
-            found.append(Check(name, measured[i, j + 1] - measured[i, j], 0, error, 0, "below", KESTEN))
-    return [*found, *batch_checks(config, arrays, measured, errors), *sde_checks(config, arrays, inputs)]
+            found += variance_checks(config, arrays, i, j, label, exact)
+    return [*found, *sde_checks(config, arrays, inputs)]
 
 
 def settled(config, arrays, i, j, label):
@@ -235,37 +243,24 @@ def settled(config, arrays, i, j, label):
     ]
 
 
-def variance_checks(config, arrays, i, j, label, exact, inputs):
+def exact_variance(config, learning_rate, batch_size):
+    inputs, labels = (np.asarray(values, float) for values in data(config))
+    options = {"learning_rate": learning_rate, "batch_size": batch_size, "sampling": "with_replacement"}
+    return regression_covariance(inputs, labels, **options)[0, 0]
+
+
+def variance_checks(config, arrays, i, j, label, exact):
     rate, batch_size = float(arrays["learning_rate"][i, j]), config.batch_sizes[i]
-    edge = critical_learning_rate(inputs[:, None], batch_size=batch_size, sampling="with_replacement")
     if exact > 4:  # so that the standard error of a variance exists
-        labels = np.asarray(data(config)[1], float)
-        options = {"learning_rate": rate, "batch_size": batch_size, "sampling": "with_replacement"}
-        predicted = regression_covariance(inputs[:, None], labels, **options)[0, 0]
+        predicted = exact_variance(config, rate, batch_size)
         value, error = arrays["variance"][i, j], arrays["variance_error"][i, j]
-        return [Check(f"variance {label}", value, predicted, error, 0.05, "agree", "exact second moments")]
+        return [Check(f"variance {label}", value, predicted, error, 0.01, "agree", "exact second moments")]
     if exact > 1.8:
         return []
     growth = arrays["log_variance"][i, j, -1] - arrays["log_variance"][i, j, 0]
     error = np.hypot(arrays["log_variance_error"][i, j, -1], arrays["log_variance_error"][i, j, 0])
-    lyapunov = lyapunov_exponent(inputs, learning_rate=rate, batch_size=batch_size)
-    return [
-        Check(f"rate over that of mean-square stability {label}", rate, edge, 0, 0, "above", "E a^2 = 1"),
-        Check(f"Lyapunov exponent {label}", lyapunov, 0, 0, 0, "below", "E log|a| < 0: a stationary law"),
-        Check(f"growth of the printed variance {label}", growth, 0, error, 0, "above", "m^(2/kappa - 1): no variance"),
-    ]
-
-
-def batch_checks(config, arrays, measured, errors):
-    """At equal learning rates a larger batch has a lighter tail."""
-    found, table, sizes = [], arrays["learning_rate"], config.batch_sizes
-    for i in range(len(sizes) - 1):
-        near = np.abs(np.log(table[i][:, None] / table[i + 1][None]))
-        j, k = np.unravel_index(np.argmin(near), near.shape)
-        name = f"tail exponent rises from B = {sizes[i]} to {sizes[i + 1]} at rate {table[i, j]:.3g}"
-        error = np.hypot(errors[i, j], errors[i + 1, k])
-        found.append(Check(name, measured[i + 1, k] - measured[i, j], 0, error, 0, "above", KESTEN))
-    return found
+    name = f"growth of the printed variance {label}"
+    return [Check(name, growth, 0, error, 0, "above", "m^(2/kappa - 1): no variance")]
 
 
 def sde_checks(config, arrays, inputs):
@@ -278,38 +273,54 @@ def sde_checks(config, arrays, inputs):
 
 
 COLOURS, MARKERS = ("#000000", "#0072B2", "#CC79A7", "#E69F00"), ("o", "s", "^", "D")
-SHADES = ("#08306b", "#2171b5", "#6baed6", "#fd8d3c", "#a63603", "#67000d")
+SHADES = ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8b90b")
+"""from dark to light with the rate"""
+
+
+def plot_rates(tails, variances, config, arrays, measured):
+    """The distribution beyond t, and the variance that m chains print, of the smallest batch at every rate."""
+    inputs, points = inputs_of(config), arrays["levels"]
+    share = config.num_exceedances / config.num_chains
+    for j, rate in enumerate(arrays["learning_rate"][0].tolist()):
+        exact = kesten_exponent(inputs, learning_rate=rate, batch_size=config.batch_sizes[0])
+        looks = {"color": SHADES[j % len(SHADES)], "marker": MARKERS[j % 4], "linestyle": "none", "markersize": 3}
+        above = arrays["above"][0, j, -1][::3]
+        seen, error = above > 0, np.sqrt(above / config.num_chains)
+        label = f"rate {rate:.2g}: {measured[0, j]:.2f} / {exact:.2f}"
+        tails.errorbar(points[::3][seen], above[seen], error[seen], **looks, elinewidth=0.8, label=label)
+        first = arrays["largest"][0, j].min()
+        far = first * np.array([1.0, (config.num_exceedances / 3) ** (1 / exact)])
+        tails.plot(far, share * (far / first) ** -exact, color=looks["color"], linewidth=1.0)
+        grown = arrays["log_variance"][0, j], arrays["log_variance_error"][0, j]
+        variances.errorbar(GROUPS, np.exp(grown[0]), np.exp(grown[0]) * grown[1], **looks, label=f"rate {rate:.2g}")
+        if exact > 2:
+            level = exact_variance(config, rate, config.batch_sizes[0])
+            variances.axhline(level, color=looks["color"], linestyle="--", linewidth=1)
+        else:
+            line = np.exp(grown[0][0]) * (np.array(GROUPS) / GROUPS[0]) ** (2 / exact - 1)
+            variances.plot(GROUPS, line, color=looks["color"])
+    tails.plot([], [], color="grey", label="lines: Kesten's root")
+    variances.plot([], [], color="grey", label="$m^{2/\\kappa - 1}$ (no variance)")
+    variances.plot([], [], color="grey", linestyle="--", label="exact variance ($\\kappa > 2$)")
+    tails.set(
+        xscale="log", yscale="log", xlim=(0.1, 3e4), ylim=(2e-7, 1.5), xlabel="distance t from the solution",
+        ylabel="fraction of chains beyond t (± 1 s.e.)", title=f"(a) B = {config.batch_sizes[0]}",
+    )  # fmt: skip
+    variances.set(
+        xscale="log", yscale="log", xlabel="number of chains m", ylabel="variance of m chains (typical, ± 1 s.e.)",
+        title=f"(c) B = {config.batch_sizes[0]}: a variance that does not settle",
+    )  # fmt: skip
+    tails.legend(fontsize=7, title="exponent: measured / predicted", title_fontsize=7)
+    variances.set_ylim(None, 60 * variances.get_ylim()[1])
+    variances.legend(fontsize=7, ncols=2, loc="upper left")
 
 
 def plot(config, arrays):
-    figure, (tails, exponents, variances) = style.figure(1, 3, width=12.0, height=3.9)
-    inputs, points = inputs_of(config), arrays["levels"]
+    figure, (tails, exponents, variances) = style.figure(1, 3, width=11.4, height=3.8)
+    inputs = inputs_of(config)
     measured, errors = fits(config, arrays["largest"])
     sde_measured, sde_errors = fits(config, arrays["sde_largest"])
-    for j, rate in enumerate(arrays["learning_rate"][0].tolist()):
-        exact = kesten_exponent(inputs, learning_rate=rate, batch_size=config.batch_sizes[0])
-        above, shade = arrays["above"][0, j, -1], SHADES[j % len(SHADES)]
-        tails.plot(
-            points, np.where(above > 0, above, np.nan), color=shade, label=f"rate {rate:.2g}: slope -{exact:.2f}"
-        )
-        first = arrays["largest"][0, j].min()
-        far = first * np.array([1.0, (config.num_exceedances / 3) ** (1 / exact)])
-        share = config.num_exceedances / (config.num_chains)
-        tails.plot(far, 3 * share * (far / first) ** -exact, color=shade, linestyle="--", linewidth=1.0)
-        grown = arrays["log_variance"][0, j], arrays["log_variance_error"][0, j]
-        looks = {"color": shade, "marker": MARKERS[j % 4], "linestyle": "none"}
-        variances.errorbar(GROUPS, np.exp(grown[0]), np.exp(grown[0]) * grown[1], **looks, label=f"rate {rate:.2g}")
-        power = max(2 / exact - 1, 0)
-        variances.plot(GROUPS, np.exp(grown[0][0]) * (np.array(GROUPS) / GROUPS[0]) ** power, color=shade)
-    tails.plot([], [], color="grey", linestyle="--", label="Kesten's slope (raised)")
-    tails.set(
-        xscale="log", yscale="log", xlim=(0.1, 3e4), ylim=(2e-7, 1.5), xlabel="distance t from the solution",
-        ylabel="fraction of chains beyond t", title=f"B = {config.batch_sizes[0]}",
-    )  # fmt: skip
-    variances.set(
-        xscale="log", yscale="log", xlabel="number of chains m", ylabel="variance of m chains (typical)",
-        title=f"B = {config.batch_sizes[0]}: lines m^(2/kappa - 1), level if kappa > 2",
-    )  # fmt: skip
+    plot_rates(tails, variances, config, arrays, measured)
     for i, batch_size in enumerate(config.batch_sizes):
         table, colour = arrays["learning_rate"][i], COLOURS[i % 4]
         fine = np.geomspace(table[0] * 0.9, table[-1] * 1.1, 9)
@@ -332,12 +343,12 @@ def plot(config, arrays):
     exponents.axhspan(0.3, 2, color="grey", alpha=0.15, lw=0)
     exponents.text(0.21, 0.36, "stationary, infinite variance", fontsize=7)
     exponents.set(
-        xscale="log", yscale="log", ylim=(0.3, 22), xlabel="learning rate / batch size", ylabel="tail exponent kappa"
-    )
+        xscale="log", yscale="log", ylim=(0.3, 22), xlabel="learning rate / batch size", ylabel="tail exponent kappa",
+        title="(b) exponents (± 1 s.e.)",
+    )  # fmt: skip
+
     exponents.set_xticks([0.2, 0.3, 0.5, 1.0], ["0.2", "0.3", "0.5", "1"])
     exponents.set_yticks([0.5, 1, 2, 3, 5, 10], ["0.5", "1", "2", "3", "5", "10"])
     exponents.minorticks_off()
-    tails.legend(fontsize=7)
     exponents.legend(fontsize=7, loc="upper right")
-    variances.legend(fontsize=7)
     return figure

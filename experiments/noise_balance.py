@@ -1,4 +1,4 @@
-"""The noise of SGD balances two layers, and above a critical rate over batch its SDE takes them to zero.
+"""SGD's noise balances two layers; above a critical rate over batch its SDE takes them to 0 and SGD diverges instead.
 
 f = v x (depth 0) or f = u w x, v = u w (depth 1), on inputs x with labels y = x + noise, loss (f - y)^2 **without the
 half**, T = learning rate / batch size. The SDE (Ito, time = rate times steps) has a stationary law of v in closed form;
@@ -8,21 +8,28 @@ at depth 1 it is that of log v in the clock ds = (1 + 4 T g) dt, g a quarter of 
 
 in which samples weigh 1/(1 + 4 T g): explicit steps of u and w overflow, and those of log v in its own time collapse
 spuriously. With b1 = E x^2, b2 = E x y, a3 = Var x y it collapses for T > T_c = b2/a3. Inputs are quantiles of N(0, 1)
-in a lattice with those of the label noise, whose size, 1.00, is set so that T_c = 1/3 for these very examples.
+in a lattice with those of the label noise, whose size is set so that T_c = 1/3 for these very examples.
 
 u^2 - w^2 is multiplied by 1 - (rate slope)^2 in every step of SGD, and decays as d log(u^2 - w^2)/dt = -4 T g in the
-Ito SDE; read in the sense of Stratonovich, the same SDE would conserve it. Nothing tells the conventions apart sharper.
+Ito SDE; read in the sense of Stratonovich, the same SDE would conserve it. Both decays are compared with those of their
+own steps: SGD's with the stationary law of its one-step chain, solved on a grid, and that of the SDE with Euler's chain
+at the microstep used. The limit of small steps, 4 T E g, is below both, by 2 % and by 0.3 %, at T = 0.01.
 
-SGD itself, batches of one example, is shown beside: its law differs from the SDE's by 0.05 in distribution already at
-T = 0.05 (0.06 for normal inputs without an end), and by less the smaller the rate. It does not collapse: near v = 0 its
-log v grows by E 2 log|1 + 2 rate x y| a step, positive at every rate shown, where the SDE's grows by
-4 rate (b2 - T a3). Instead it diverges: of the runs at T = 0.2 two fifths by time 15, counted as beyond every v.
+SGD itself, batches of one example, has another law than its SDE, and nearer to it the smaller the rate. Above T_c it
+does not collapse: near v = 0 its log v grows by E 2 log|1 + 2 rate x y| a step, positive at every rate shown, where the
+SDE's grows by 4 rate (b2 - T a3). It diverges instead, and so do most runs at 0.6 T_c, only later.
 
 Source: Ziyin, Li, Ueda 2023 (arXiv 2308.06671).
-Command: `sgdsde reproduce noise_balance`, about a minute on two cores. One should see: distances of the SDE below
-0.01 and of SGD 0.05 at T = 0.05; medians of v below 1e-6 from 1.2 T_c on; u^2 - w^2 decaying at 4 T E g.
+Command: `sgdsde reproduce noise_balance`.
+
+What it does not say: SGD has batches of one example, so that T is its rate: in large batches, at the same T, it is
+nearer to the SDE, and this is not looked at. Its law is compared where no chain diverged, up to T = 0.05; of T = 0.1
+and 0.2 only the shares that diverged by time 15 are shown. Growth near zero is measured from v = 1e-20 in 20 steps, a
+linear problem. The SDE's laws are simulated in log v in a clock of its own, not in u and w, in which an explicit step
+overflows. Convergence to v = 0 is followed to s = 720 in 4,000 chains; at T_c itself nothing is claimed.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +44,20 @@ from sgdsde.dynamics.contract import State, slot_of
 from sgdsde.laws import normals
 from sgdsde.predictions import (
     balance_density,
-    collapse_temperature,
+    euler_balanced_law,
     imbalance_decay_rate,
+    sgd_balanced_law,
     slope_moments,
 )
 from sgdsde.pytrees import pytree
 from sgdsde.randomness import draw
+
+SEE = (
+    "u^2 - w^2 of two layers decays at {SGD: decay of u^2 - w^2 | predicted} a unit of time under SGD (one-step law; "
+    "simulated within {SGD: decay of u^2 - w^2 | within}), {SGD: decay of u^2 - w^2, not the SDE's | predicted} in the "
+    "Ito SDE, 0 in Stratonovich's. At 1.2 T_c {mass of v < 1e-6 at T = 1.2 T_c} of the SDE's chains collapse to 0; SGD "
+    "diverges instead ({SGD at T = 1.2 T_c: share diverged})."
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,8 @@ class Config:
     """microsteps of the SDEs in v and in (u, w) in a learning-rate step"""
     num_chains: int = 40_000
     """independent chains for a law, and for the growth of log v near zero"""
+    num_escape_steps: int = 400
+    """steps in which SGD from v = 1 is seen to collapse or to diverge, at `collapse_factors`"""
     num_medians: int = 4_000
     """independent chains for a median, and pairs (u, w) for the decay"""
     seed: int = 0
@@ -76,7 +93,7 @@ class Config:
 
 SMOKE = Config(
     temperatures=(0.1,), num_steps=(20,), collapse_factors=(0.8, 1.5), num_examples=64, num_clock_steps=40,
-    num_records=2, num_chains=60, num_medians=60, num_decay_steps=20,
+    num_records=2, num_chains=60, num_medians=60, num_decay_steps=20, num_escape_steps=20,
 )  # fmt: skip
 DIMENSIONS = {
     "sde": ("temperature", "point"),
@@ -92,6 +109,7 @@ DIMENSIONS = {
     "collapsed": ("collapse", "record"),
     "growth": ("collapse",),
     "growth_error": ("collapse",),
+    "sgd_fate": ("collapse", "fate"),
     "imbalance": ("pair", "record"),
     "decay": ("pair",),
     "decay_error": ("pair",),
@@ -285,7 +303,7 @@ def mean_error(values):
 def run(config, key):
     moments, points, line = means(config), jnp.asarray(POINTS), jnp.asarray(LINE)
     single, product = problem_of(config, 0), problem_of(config, 1)
-    keys = iter(jax.random.split(key, 4 * len(config.temperatures) + 2 * len(config.collapse_factors) + 4))
+    keys = iter(jax.random.split(key, 4 * len(config.temperatures) + 3 * len(config.collapse_factors) + 4))
     laws, medians, growths, decays = [], [], [], []
     for t, num_steps in zip(config.temperatures, config.num_steps):
         options = {"num_steps": num_steps, "num_chains": config.num_chains, "every": num_steps}
@@ -308,7 +326,13 @@ def run(config, key):
             discrete(product, t), (tiny, tiny), next(keys), num_steps=SHORT, num_chains=config.num_chains,
             observe=log_product, every=SHORT,
         )  # fmt: skip
-        growths.append(mean_error((found.observed[-1] - 2 * np.log(SMALL).item()) / SHORT))
+        slope = mean_error((found.observed[-1] - 2 * np.log(SMALL).item()) / SHORT)
+        found = simulate(
+            discrete(product, t), product_start(None), next(keys), num_steps=config.num_escape_steps,
+            num_chains=config.num_medians, observe=log_product, every=config.num_escape_steps,
+        )  # fmt: skip
+        lost = jnp.mean(found.diverged_at >= 0, dtype=float)
+        growths.append((*slope, jnp.stack([lost, jnp.mean(found.observed[-1] < np.log(1e-6).item(), dtype=float)])))
     t = config.decay_temperature
     for dynamics in (discrete(product, t), match(discrete(product, t), noise.anisotropic, substeps=config.substeps)):
         found = simulate(
@@ -320,7 +344,11 @@ def run(config, key):
         slope = mean_error((found.observed[first] - found.observed[last]) / elapsed)
         decays.append((found.observed.mean(axis=1), *slope))
     names = ("sde", "sde_error", "identity", "identity_error", "sgd", "line_sde", "line_sgd", "diverged")
-    tables = [(names, laws), (("median", "median_error", "collapsed"), medians), (("growth", "growth_error"), growths)]
+    tables = [
+        (names, laws),
+        (("median", "median_error", "collapsed"), medians),
+        (("growth", "growth_error", "sgd_fate"), growths),
+    ]
     tables.append((("imbalance", "decay", "decay_error"), decays))
     return {name: jnp.stack(column) for names, rows in tables for name, column in zip(names, zip(*rows))}
 
@@ -361,11 +389,37 @@ def expected_decay(config):
     return np.trapezoid(density * np.asarray(imbalance_decay_rate(v, moments, temperature=t)), s)
 
 
+@functools.cache  # the checks and the figure both ask
+def one_step_law(config, temperature):
+    return sgd_balanced_law(*(np.asarray(each) for each in examples(config)), learning_rate=float(temperature))
+
+
+@functools.cache
+def euler_law(config):
+    moments = slope_moments(*(np.asarray(each) for each in examples(config)))
+    t = config.decay_temperature
+    return euler_balanced_law(moments, temperature=t, time_step=t / config.substeps)
+
+
+def one_step_fractions(config, temperature):
+    """P(log v < point) at POINTS of SGD's own one-step law: its cells reach half a spacing beyond their places."""
+    law = one_step_law(config, temperature)
+    half = (law.log_strengths[1] - law.log_strengths[0]) / 2
+    return np.interp(POINTS, law.log_strengths + half, np.cumsum(law.probabilities))
+
+
+LARGEST = 0.08
+"""T up to which SGD's one-step law stays on its grid"""
+
+
+def whole(config, arrays):
+    """The indices of the temperatures up to LARGEST at which no chain of SGD diverged at depth 1."""
+    lost = arrays["diverged"][:, 1]
+    return [i for i, t in enumerate(config.temperatures) if lost[i] == 0 and t < LARGEST]
+
+
 def checks(config, arrays):
-    x, y = examples(config)
-    moments, paper = slope_moments(x, y), "Ziyin, Li, Ueda 2023"
-    critical, count = float(collapse_temperature(moments)), config.num_chains
-    found = [Check("collapse temperature of the examples", critical, CRITICAL, 0, 1e-4, "agree", "b2/a3")]
+    paper, count, found = "Ziyin, Li, Ueda 2023", config.num_chains, []
     for i, t in enumerate(config.temperatures):
         exact, line = exact_law(config, t, 1)[0], exact_law(config, t, 0)[0]
         gap, error = distance(arrays["sde"][i], exact, np.maximum(arrays["sde_error"][i], binomial(exact, count)))
@@ -374,115 +428,139 @@ def checks(config, arrays):
         found.append(Check(f"SDE at depth 0, T = {t:g}: distance", gap, 0, error, 0.02, "agree", paper))
         name = f"T a1 E v^2 + (b1 - 2 T a2) E v = b2 - T a3 at T = {t:g}"
         found.append(Check(name, arrays["identity"][i], 0, arrays["identity_error"][i], 0.01, "agree", "E d log v = 0"))
-        if t >= 0.05:
-            gap, error = distance(arrays["sgd"][i], exact, binomial(exact, count))
-            found.append(Check(f"SGD at depth 1, T = {t:g}: distance", gap, 0.02, error, 0, "above", "SDE is not SGD"))
-    if max(config.temperatures) >= 0.2:
-        share = arrays["diverged"][int(np.argmax(config.temperatures)), 1]
-        error = np.sqrt(share * (1 - share) / count)
-        found.append(
-            Check("SGD at depth 1, largest T: diverged", share, 0, error, 0, "above", "discrete steps overflow")
+    return [*found, *sgd_checks(config, arrays), *collapse_checks(config, arrays), *decay_checks(config, arrays)]
+
+
+ONE_STEP = "SGD's one-step chain of log v, solved on a grid"
+
+
+def sgd_checks(config, arrays):
+    """Of SGD's law where no chain diverged: its own one-step law, and at the largest such T the gap to the SDE's."""
+    kept, count, found = whole(config, arrays), config.num_chains, []
+    for i in kept:
+        label, exact = (
+            f"SGD at depth 1, T = {config.temperatures[i]:g}",
+            one_step_fractions(config, config.temperatures[i]),
         )
+        gap, error = distance(arrays["sgd"][i], exact, binomial(exact, count))
+        found.append(Check(f"{label}: distance from its one-step law", gap, 0, error, 0.02, "agree", ONE_STEP))
+        if i == kept[-1]:
+            sde = exact_law(config, config.temperatures[i], 1)[0]
+            place = int(np.argmax(np.abs(exact - sde)))  # where the exact laws are farthest apart, not the samples
+            name, error = f"{label}: distance from the SDE's law", binomial(exact, count)[place]
+            measured, predicted = abs(arrays["sgd"][i, place] - sde[place]), abs(exact - sde)[place]
+            found.append(Check(name, measured, predicted, error, 0.3, "agree", ONE_STEP))
+    lost = arrays["diverged"]
+    found.append(Check("SDE chains diverged", lost[:, [0, 3]].sum(), 0, 0, 0, "agree", "none may"))
+    return [*found, Check("SGD chains diverged at depth 0", lost[:, 2].sum(), 0, 0, 0, "agree", "none may")]
+
+
+def collapse_checks(config, arrays):
+    found, paper = [], "Ziyin, Li, Ueda 2023"
     for i, factor in enumerate(config.collapse_factors):
         share, error = arrays["collapsed"][i, -1], 0.5 / np.sqrt(config.num_medians)
         name = f"mass of v < 1e-6 at T = {factor:g} T_c"
         if factor <= 0.8:
             found.append(Check(name, share, 0.5, error, 0, "below", paper))
         if factor >= 1.2:
-            found.append(Check(name, share, 0.5, error, 0, "above", paper))
+            found.append(Check(name, share, 0.9, error, 0, "above", paper))
             half = config.num_records // 2 - 1
             fall = arrays["median"][i, -1] - arrays["median"][i, half]
             error = np.hypot(arrays["median_error"][i, -1], arrays["median_error"][i, half])
             found.append(Check(f"fall of the median of log v at T = {factor:g} T_c", fall, 0, error, 0, "below", paper))
             exponent, growth = sgd_growth(config, factor * CRITICAL), arrays["growth"][i]
             name, source = f"SGD near zero: growth of log v a step at T = {factor:g} T_c", "E 2 log|1 + 2 rate x y|"
-            found.append(Check(name, growth, exponent, arrays["growth_error"][i], 0.02, "agree", source))
-            found.append(Check(f"{name}, above the SDE's", growth, 0, arrays["growth_error"][i], 0, "above", source))
-    for i, name in enumerate(("SGD", "SDE")):
-        rate, error, source = arrays["decay"][i], arrays["decay_error"][i], "d log(u^2 - w^2)/dt = -4 T g"
-        found.append(Check(f"{name}: decay of u^2 - w^2", rate, expected_decay(config), error, 0.05, "agree", source))
-        found.append(Check(f"{name}: not conserved", rate, 0, error, 0, "differ", "Stratonovich: conserved"))
-    return [*found, Check("SDE chains diverged", arrays["diverged"][:, [0, 3]].sum(), 0, 0, 0, "agree", "none may")]
+            found.append(Check(name, growth, exponent, arrays["growth_error"][i], 0.0125, "agree", source))
+        (lost, small), error = arrays["sgd_fate"][i], 0.5 / np.sqrt(config.num_medians)
+        name, source = f"SGD at T = {factor:g} T_c", "log v grows near 0: no collapse"
+        least = 0.5 if factor < 0.8 else 0.9
+        found.append(Check(f"{name}: share diverged", lost, least, error, 0, "above", source))
+        found.append(Check(f"{name}: share at v < 1e-6", small, 0.05, error, 0, "below", source))
+    return found
+
+
+def decay_checks(config, arrays):
+    (sgd_rate, sde_rate), (sgd_error, sde_error) = arrays["decay"], arrays["decay_error"]
+    limit, source = expected_decay(config), "d log(u^2 - w^2)/dt = -4 T g of the SDE"
+    exact, euler = one_step_law(config, config.decay_temperature).decay_rate, euler_law(config).decay_rate
+    chain = "Euler's one-step chain of log v, solved on a grid"
+    return [
+        Check("SGD: decay of u^2 - w^2", sgd_rate, exact, sgd_error, 0.005, "agree", ONE_STEP),
+        Check("SDE: decay of u^2 - w^2", sde_rate, euler, sde_error, 0.001, "agree", chain),
+        Check("SGD: decay of u^2 - w^2, not the SDE's", sgd_rate, limit, sgd_error, 0, "differ", source),
+        Check("SDE: decay of u^2 - w^2, small steps", sde_rate, limit, sde_error, 0.005, "agree", source),
+    ]
 
 
 def plot(config, arrays):
-    figure, ((deep, flat, gaps), (medians, growths, decays)) = style.figure(2, 3, width=12.0, height=6.8)
-    shades, count = ("#0072B2", "#D55E00", "#009E73"), config.num_chains
-    shown = list(range(len(config.temperatures)))[-3:]
-    coarse, wide = slice(None, None, 5), slice(None, None, 2)
-    for shade, i in zip(shades, shown):
-        t = config.temperatures[i]
-        for panel, depth, places, cut in ((deep, 1, POINTS, coarse), (flat, 0, LINE, wide)):
-            s, density, v = exact_law(config, t, depth)[1]
-            panel.plot(s if depth else v, density if depth else density / np.cosh(s), color=shade, label=f"T = {t:g}")
-            names = ("sde", "sgd") if depth else ("line_sde", "line_sgd")
-            for name, marker in zip(names, "o^"):
-                fractions, at = arrays[name][i][cut], places[cut]
-                middle, height = (at[1:] + at[:-1]) / 2, np.diff(fractions) / np.diff(at)
-                error = np.sqrt(np.maximum(np.diff(fractions), 0) / count) / np.diff(at)
-                face = shade if marker == "o" else "white"
-                panel.errorbar(middle, height, error, color=shade, marker=marker, mfc=face, ls="none", ms=3, lw=0.8)
-    for panel in (deep, flat):
-        panel.plot([], [], "ko", label="SDE, simulated")
-        lost = ", ".join(f"{100 * share:.0f}" for share in arrays["diverged"][shown, 1])
-        panel.plot([], [], "k^", mfc="white", label=f"SGD (diverged: {lost} %)" if panel is deep else "SGD")
-        panel.legend(fontsize=7)
-    deep.set(xlim=(-6, 1.8), xlabel="log v", ylabel="density of log v (line: exact)", title="depth 1: f = u w x")
-    flat.set(xlim=(-1.5, 3.5), xlabel="v", ylabel="density of v (line: exact)", title="depth 0: f = v x")
-    t = np.array(config.temperatures)
-    for depth, names, marker in ((1, ("sde", "sgd"), "o"), (0, ("line_sde", "line_sgd"), "s")):
-        for name, colour in zip(names, (style.COLOURS["anisotropic"], style.COLOURS["SGD"])):
-            pairs = [
-                distance(row, exact_law(config, at, depth)[0], binomial(row, count)) for at, row in zip(t, arrays[name])
-            ]
-            label = f"{'SDE' if 'sde' in name else 'SGD'}, depth {depth}"
-            gaps.errorbar(t, *np.array(pairs).T, color=colour, marker=marker, ls="-" if depth else "--", label=label)
-    gaps.axhline(0.02, color="grey", linewidth=0.8, linestyle=":")
-    gaps.set(
-        xscale="log", yscale="log", xlabel="T = learning rate / batch size", title="SGD is not its SDE",
-        ylabel="distance from the SDE's exact law",
-    )  # fmt: skip
-    gaps.set_xticks(t, [f"{at:g}" for at in t])
-    gaps.minorticks_off()
-    gaps.legend(fontsize=7)
+    figure, ((gaps, medians), (growths, decays)) = style.figure(2, 2, width=7.6, height=6.0)
+    plot_gaps(gaps, config, arrays)
     ends = 12 * config.clock_step * config.num_clock_steps * np.arange(1, config.num_records + 1) / config.num_records
-    cmap = ("#2166ac", "#67a9cf", "#999999", "#ef8a62", "#b2182b")
     for i, factor in enumerate(config.collapse_factors):
-        label = f"T = {factor:g} $T_c$"
-        medians.errorbar(
-            ends, arrays["median"][i], arrays["median_error"][i], color=cmap[i % 5], marker="o", label=label
-        )
+        look = {"color": ("#2166ac", "#67a9cf", "#999999", "#ef8a62", "#b2182b")[i % 5], "marker": "osD^v"[i % 5]}
+        row, error = arrays["median"][i], arrays["median_error"][i]
+        medians.errorbar(ends, row, error, **look, markersize=3, label=f"T = {factor:g} $T_c$")
     medians.axhline(np.log(1e-6), color="grey", linewidth=0.8, linestyle=":")
     medians.text(ends[-1], np.log(1e-6) + 2, "v = 1e-6", ha="right", fontsize=7)
-    medians.set(xlabel="time s of the clock", ylabel="median of log v", title="the SDE collapses above $T_c$")
+    medians.set(xlabel="time s of the clock", ylabel="median of log v", title="(b) the SDE collapses above $T_c$")
     medians.legend(fontsize=7)
-    x, y = examples(config)
-    fine, moments = np.linspace(0.02, 0.6, 100), slope_moments(x, y)
-    slope = [4 * rate * float(moments.product_mean - rate * moments.product_variance) for rate in fine]
-    growths.plot(fine, slope, color=style.COLOURS["anisotropic"], label="SDE, exact")
-    growths.plot(fine, [sgd_growth(config, rate) for rate in fine], color=style.COLOURS["SGD"], label="SGD, exact")
-    growths.errorbar(
-        np.array(config.collapse_factors) * CRITICAL, arrays["growth"], arrays["growth_error"], color="black",
-        marker="o", ls="none", label="SGD, simulated",
-    )  # fmt: skip
-    growths.axhline(0, color="grey", linewidth=0.8)
-    growths.axvline(CRITICAL, color="grey", linewidth=0.8, linestyle=":")
-    growths.set(xlabel="T = learning rate (batches of one)", ylabel="growth of log v near 0, a step")
-    growths.set_title("SGD does not collapse")
-    growths.legend(fontsize=7)
+    plot_growth(growths, config, arrays)
     time = config.decay_temperature * config.num_decay_steps * np.arange(1, config.num_records + 1) / config.num_records
     start = np.log(1.02**2 - 0.98**2)
-    for name, row, marker in zip(("SGD", "anisotropic"), arrays["imbalance"], "o^"):
-        label = "SGD" if name == "SGD" else "SDE"
-        decays.plot(time, row, color=style.COLOURS[name], marker=marker, ls="none", label=f"{label}, simulated")
-    decays.plot(
-        [0, time[-1]], [start, start - expected_decay(config) * time[-1]], **style.line("theory"), label="Ito: −4 T E g"
-    )
-    decays.plot([0, time[-1]], [start, start], **style.line("gibbs"), label="Stratonovich: conserved")
+    laws = one_step_law(config, config.decay_temperature).decay_rate, euler_law(config).decay_rate
+    for name, row, law, marker in zip(("SGD", "anisotropic"), arrays["imbalance"], laws, "o^"):
+        label, look = "SGD" if name == "SGD" else "Ito SDE", {"color": style.COLOURS[name]}
+        decays.plot(time, row, **look, marker=marker, ls="none", label=f"{label}, simulated")
+        decays.plot(
+            [0, time[-1]], [start, start - law * time[-1]], **look, linewidth=1, label=f"{label}, exact: {law:.4f}"
+        )
+    decays.plot([0, time[-1]], [start, start], **style.line("gibbs"), label="Stratonovich SDE: conserved")
     decays.set(
-        xlabel="time",
-        ylabel="mean of log|u² − w²|",
-        title=f"the two layers are balanced (T = {config.decay_temperature:g})",
-    )
+        xlabel="time (rate x steps)", ylabel="mean of log|u² − w²|",
+        title=f"(d) the layers are balanced (T = {config.decay_temperature:g})",
+    )  # fmt: skip
     decays.legend(fontsize=7)
     return figure
+
+
+def plot_gaps(panel, config, arrays):
+    t, kept = np.array(config.temperatures), whole(config, arrays)
+    rows = (
+        ("sde", 1, "anisotropic", "o", list(range(t.size))), ("line_sde", 0, "anisotropic", "s", list(range(t.size))),
+        ("sgd", 1, "SGD", "o", kept), ("line_sgd", 0, "SGD", "s", list(range(t.size))),
+    )  # fmt: skip
+    for name, depth, colour, marker, shown in rows:
+        laws = {i: exact_law(config, t[i], depth)[0] for i in shown}
+        pairs = [distance(arrays[name][i], laws[i], binomial(arrays[name][i], config.num_chains)) for i in shown]
+        look = {"color": style.COLOURS[colour], "marker": marker, "markerfacecolor": None if depth else "white"}
+        label = f"{'SDE' if 'sde' in name else 'SGD'}, depth {depth}"
+        panel.errorbar(t[shown], *np.array(pairs).reshape(-1, 2).T, **look, ls="none", label=label)
+    exact = [np.abs(one_step_fractions(config, t[i]) - exact_law(config, t[i], 1)[0]).max() for i in kept]
+    panel.plot(t[kept], exact, **style.line("theory"), label="SGD's exact step, depth 1")
+    lost = [(at, share) for at, share in zip(t, arrays["diverged"][:, 1]) if share > 0]
+    said = "depth 1, SGD diverged:\n" + "\n".join(f"T = {at:g}: {100 * share:.0f} %" for at, share in lost)
+    panel.text(0.98, 0.6, said if lost else "", transform=panel.transAxes, ha="right", fontsize=7)
+    panel.set(
+        xscale="log", ylim=(0, None), xlabel="T = learning rate / batch size", title="(a) SGD is not its SDE",
+        ylabel="distance from the SDE's exact law (± 1 s.e.)",
+    )  # fmt: skip
+    panel.set_xticks(t, [f"{at:g}" for at in t])
+    panel.minorticks_off()
+    panel.legend(fontsize=7, loc="upper left")
+
+
+def plot_growth(panel, config, arrays):
+    fine, moments = np.linspace(0.02, 0.6, 100), slope_moments(*(np.asarray(each) for each in examples(config)))
+    slope = [4 * rate * float(moments.product_mean - rate * moments.product_variance) for rate in fine]
+    panel.plot(fine, slope, color=style.COLOURS["anisotropic"], linestyle="-.", label="SDE, exact")
+    panel.plot(fine, [sgd_growth(config, rate) for rate in fine], color=style.COLOURS["SGD"], label="SGD, exact")
+    at = np.array(config.collapse_factors) * CRITICAL
+    look = {"color": "black", "marker": "o", "ls": "none"}
+    panel.errorbar(at, arrays["growth"], arrays["growth_error"], **look, label="SGD, simulated (± 1 s.e.)")
+    for place, height, (lost, _) in zip(at, arrays["growth"], arrays["sgd_fate"]):
+        panel.text(place, height + 0.12, f"{100 * lost:.0f} %", ha="center", fontsize=7)
+    panel.axhline(0, color="grey", linewidth=0.8)
+    panel.axvline(CRITICAL, color="grey", linewidth=0.8, linestyle=":")
+    panel.set(xlabel="T = learning rate (batches of one)", ylabel="growth of log v near 0, a step", ylim=(-2, 1.4))
+    panel.set_title(f"(c) SGD diverges instead (%: by step {config.num_escape_steps})")
+    panel.legend(fontsize=7, loc="lower left")

@@ -1,20 +1,27 @@
-"""Power-law escape: a power of the loss describes the bulk of SGD on linear regression, but not the SDE's power.
+"""SGD's loss on linear regression follows no single power: its local exponent rises from below Mori's to above it.
 
-If the noise is proportional to the loss, C = 2 L h/B, the SDE has p(x) ~ L^-phi, phi = 1 + B/(rate h), L the full loss
-with the floor L_* that the label noise gives it. Regression has C = (2 L h + g^2)/B, and SGD takes steps: fitted by
-maximum likelihood to all end points its exponent is 1/2 + B/(rate h) - B/2, that of the power which has SGD's exact
-variance. No power is exact: fitted to losses up to 1.1 L_* the exponent is 20 % lower (rate .2, B = 1), as the exact
-one-step law says, which is solved on cells of |x| and shown beside the chains. For normal inputs the far tail has a
-third power, (kappa + 1)/2 with Kesten's kappa; that of a finite data set is made by its few largest examples, so that
-beyond about 1.7 L_* (rate .1) the chains leave the law of normal inputs.
+If the noise is proportional to the loss, C = 2 L h/B, the SDE has p(x) ~ L^-phi at every loss, phi = 1 + B/(rate h), L
+the full loss with the floor L_* that the label noise gives it. Regression has C = (2 L h + g^2)/B, and SGD takes steps.
+Its exact one-step law, solved on cells of |x|, has a local exponent -d log p/d log L which at rate 0.2, B = 1 begins
+below every power that has been proposed, passes Mori's, and falls towards (kappa + 1)/2, Kesten's kappa, where hardly
+a chain is. A power fitted by maximum likelihood therefore depends on the window: that of all end points is near
+1/2 + B/(rate h) - B/2, the power which has SGD's exact variance, and that of the losses up to 1.1 L_*, where most of
+the chains are, is lower. Each fit is compared with the same fit to the exact law.
 
-Escape: the mean number of steps from the minimum to a loss L rises about as the power B/(rate h) + 1/2 between 1.1 and
-1.4 L_*, though its slope is not constant there. The time itself the SDE has wrong by a factor of 1.5 to 1.7.
+Escape: the mean number of steps from the minimum to a loss L between 1.1 and 1.4 L_* rises about as the power
+B/(rate h) + 1/2 of Mori et al., but not quite: the exact law has a steeper slope (that is not constant either), and SGD
+follows that. The time itself the SDE with that noise has too short, by more than a third at 1.4 L_*.
 
 Source: Mori, Ziyin, Liu, Ueda 2022 (arXiv 2105.09557), phi and the escape rate in one dimension.
-Command: `sgdsde reproduce power_law_escape`, about a minute on two cores. One should see: phi within 3 % of
-1/2 + B/(rate h) - B/2 (4.91, 4.99 predicted and Mori's 5.99 at rate .2, B = 1); a slope of first passage of 11.0 beside
-10.6, the exact law's being 11.1.
+Command: `sgdsde reproduce power_law_escape`.
+
+What it does not say: one dimension, a quadratic loss, normal inputs; nothing of networks, for which the paper makes its
+approximation. The exact law is that of fresh normal inputs; the chains see one data set of 100,000 examples (10,000 for
+the first passage), whose few largest examples make its far tail, which is not looked at: that the exponent falls again
+is said by the exact law alone. The windows of the fits and of the passage (1.1 to 1.4 L_*) are ours; that from 1.4 to
+3 L_* was chosen for the place where the exact law passes Mori's. The closed form
+1/2 + B/(rate h) - B/2 is no exponent of the law: at rate 0.2, B = 1 the fit differs from it by less than 2 %, but
+certainly (z above 5.9), and does not differ from the exact law fitted alike.
 """
 
 import functools
@@ -26,6 +33,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.integrate import simpson
 from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize_scalar
 
 from sgdsde import Check, first_exit, sgd, simulate, style
 from sgdsde.measurements import log_log_slope, loss_exponent_of_mean, mean_exit_time
@@ -38,6 +46,15 @@ from sgdsde.predictions import (
     regression_loss_exponent,
 )
 from sgdsde.problems.regression import gaussian_regression_data, least_squares_solution, linear_regression
+
+SEE = (
+    "Fitted to all end points of SGD (rate 0.2, B = 1) the exponent of the loss is {phi at rate 0.2, B = 1}, to losses "
+    "up to 1.1 times the minimum, which hold {mass below 1.1 L_* at rate 0.2, B = 1} of the chains, "
+    "{phi of losses up to 1.1 L_* at rate 0.2, B = 1 | predicted}; Mori et al. have "
+    "{phi at rate 0.2, B = 1, Mori's | predicted} everywhere. Steps to a loss grow as its power "
+    "{slope of first passage | predicted} (exact law; simulated within {slope of first passage | within}), theirs "
+    "{slope of first passage, Mori's | predicted}."
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,8 @@ SMOKE = Config(
 )  # fmt: skip
 WINDOWS = (1.1, 1.2, 1.4, 2.0, np.inf)
 """largest losses, over the minimum loss, that a fit takes in"""
+FAR = (1.4, 3.0)
+"""losses, over the minimum loss, of a fit to the larger losses alone"""
 DIMENSIONS = {
     "mean_log": ("rate", "batch_size", "window"),
     "mean_log_error": ("rate", "batch_size", "window"),
@@ -215,8 +234,10 @@ def setting(config, arrays, i, j):
 
 
 FITTED = "1/2 + B/(rate h) - B/2: the power that has SGD's exact variance"
-MORI = "1 + B/(rate h): Mori et al. 2022"
+MORI = "noise proportional to the loss: Mori et al. 2022"
 KERNEL = "SGD's own step with normal inputs, solved on cells"
+WITHIN = (0.1, 0.05, 0.025, 0.015)
+"""relative allowances of the exponents of all WINDOWS but the last: 5.9 standard errors"""
 
 
 def checks(config, arrays):
@@ -224,23 +245,81 @@ def checks(config, arrays):
     for i, rate in enumerate(config.learning_rates):
         for j, batch_size in enumerate(config.batch_sizes):
             label = f"at rate {rate:g}, B = {batch_size}"
-            (phi, error), here = fitted(arrays, i, j, -1), setting(config, arrays, i, j)
-            found.append(Check(f"phi {label}", phi, regression_loss_exponent(**here), error, 0.03, "agree", FITTED))
-            mori = proportional_noise_exponent(**here)
-            found.append(Check(f"phi {label}, Mori", phi, mori, error, 0, "below", MORI))
-            found.append(Check(f"phi over Mori's {label}", phi / mori, 1, error / mori, 0, "differ", MORI))
-            law = law_of(config, arrays, i, j)
-            exact = exact_exponent(law, arrays, -1)
-            found.append(Check(f"phi {label}, exact law", phi, exact, error, 0.03, "agree", KERNEL))
+            (phi, error), exact = fitted(arrays, i, j, -1), exact_exponent(law_of(config, arrays, i, j), arrays, -1)
+            allowed = 0.01 if batch_size == 1 and rate > 0.15 else 0.0125
+            found.append(Check(f"phi {label}", phi, exact, error, allowed, "agree", KERNEL))
             found.append(Check(f"diverged {label}", arrays["num_diverged"][i, j], 0, 0, 0, "agree", "none may"))
-            if j == 0 and i == len(config.learning_rates) - 1:  # where it shows most
-                for k, window in enumerate(WINDOWS[:-1]):
-                    value, error = fitted(arrays, i, j, k)
-                    name = f"phi of losses up to {window:g} L_* {label}"
-                    exact = exact_exponent(law, arrays, k)
-                    found.append(Check(f"{name}, exact law", value, exact, error, 0.12, "agree", KERNEL))
-                    found.append(Check(name, value, phi, error, 0, "below", "one power for the whole law"))
-    return found + passage_checks(config, arrays)
+    return [*found, *window_checks(config, arrays), *passage_checks(config, arrays)]
+
+
+def window_checks(config, arrays):
+    """Of the smallest batch at the largest rate, where the windows differ most."""
+    i, found = len(config.learning_rates) - 1, []
+    label = f"at rate {config.learning_rates[i]:g}, B = {config.batch_sizes[0]}"
+    (phi, error), here, law = fitted(arrays, i, 0, -1), setting(config, arrays, i, 0), law_of(config, arrays, i, 0)
+    closed, mori = regression_loss_exponent(**here), proportional_noise_exponent(**here)
+    found.append(Check(f"phi {label}, closed form", phi, closed, error, 0.02, "agree", FITTED))
+    found.append(Check(f"phi {label}, Mori's", phi, mori, error, 0, "differ", MORI))
+    for k, window in enumerate(WINDOWS[:-1]):
+        (value, error), exact = fitted(arrays, i, 0, k), exact_exponent(law, arrays, k)
+        name = f"phi of losses up to {window:g} L_* {label}"
+        found.append(Check(name, value, exact, error, WITHIN[k], "agree", KERNEL))
+    place, edge = np.argmin(np.abs(arrays["ratios"] - WINDOWS[0])), WINDOWS[0]
+    mass, exact = arrays["below"][i, 0, place], mass_below(law, arrays)[place]
+    error = np.sqrt(mass * (1 - mass) / config.num_chains)
+    found.append(Check(f"mass below {edge:g} L_* {label}", mass, exact, error, 0.008, "agree", KERNEL))
+    return [*found, *local_checks(config, arrays)]
+
+
+def local_checks(config, arrays):
+    """Where many chains are beyond the place at which the exact law passes Mori's power: at the second largest rate."""
+    i = max(len(config.learning_rates) - 2, 0)
+    label = f"at rate {config.learning_rates[i]:g}, B = {config.batch_sizes[0]}"
+    mori = proportional_noise_exponent(**setting(config, arrays, i, 0))
+    measured, error = phi_between(config, arrays, arrays["below"][i, 0])
+    exact, _ = phi_between(config, arrays, mass_below(law_of(config, arrays, i, 0), arrays))
+    name = f"phi of losses from {FAR[0]:g} to {FAR[1]:g} L_* {label}"
+    return [
+        Check(name, measured, exact, error, 0.1, "agree", KERNEL),
+        Check(f"{name}, over Mori's", measured / mori, 1, error / mori, 0, "above", MORI),
+    ]
+
+
+def phi_between(config, arrays, below):
+    """(phi, standard error) by maximum likelihood of the bins of the losses in FAR, their density L^-phi in |x|."""
+    edges = np.sqrt(arrays["ratios"] - 1)
+    kept = (1 + edges[:-1] ** 2 > 0.99 * FAR[0]) & (1 + edges[1:] ** 2 < 1.01 * FAR[1])
+    counts = config.num_chains * np.diff(below)[kept]
+    y = np.linspace(edges[:-1][kept], edges[1:][kept], 9)
+
+    def loss(phi):
+        masses = simpson((1 + y**2) ** -phi, x=y, axis=0)
+        return -np.sum(counts * np.log(masses / masses.sum()))
+
+    phi, step = minimize_scalar(loss, bounds=(1, 100), method="bounded").x, 0.1
+    curvature = (loss(phi + step) - 2 * loss(phi) + loss(phi - step)) / step**2
+    return phi, 1 / np.sqrt(max(curvature, 1e-9))
+
+
+def mass_below(law, arrays):
+    """P(L/L_* < ratio) of an exact law at the array's ratios."""
+    scale = float(arrays["curvature"][0] / (2 * arrays["minimum_loss"][0]))
+    y = np.sqrt((arrays["ratios"] - 1) / scale)
+    above = CubicSpline(law.distances, law.above)(np.minimum(y, law.distances[-1]))
+    return np.where(y < law.distances[-1], 1 - above, 1.0)
+
+
+def local_exponents(config, arrays, i, law=None):
+    """(L/L_*, -d log p/d log L, its error) of the smallest batch at one rate, from neighbouring bins of |x|; of the
+    end points, or of an exact law binned alike."""
+    coarse = slice(0, None, 4)
+    below = (arrays["below"][i, 0] if law is None else mass_below(law, arrays))[coarse]
+    edges = np.sqrt(arrays["ratios"][coarse] - 1)
+    losses = 1 + ((edges[1:] + edges[:-1]) / 2) ** 2
+    mass = np.maximum(np.diff(below), 1e-12)
+    heights, spans = np.log(mass / np.diff(edges)), np.diff(np.log(losses))
+    error = np.sqrt((1 / mass[1:] + 1 / mass[:-1]) / config.num_chains) / spans
+    return np.sqrt(losses[1:] * losses[:-1]), -np.diff(heights) / spans, error
 
 
 def passage_predictions(config, arrays):
@@ -268,16 +347,15 @@ def passage_checks(config, arrays):
     exact_slope, _ = log_log_slope(np.array(config.passage_ratios), exact, errors / steps * exact)
     options = {"curvature": float(arrays["curvature"][1]), "learning_rate": config.passage_rate, "batch_size": 1}
     power = proportional_noise_escape_exponent(**options)
-    source = "B/(rate h) + 1/2: Mori et al. 2022"
     found = [
-        Check("slope of first passage", slope, power, error, 0.1, "agree", source),
-        Check("slope of first passage, exact", slope, exact_slope, error, 0.05, "agree", KERNEL),
+        Check("slope of first passage", slope, exact_slope, error, 0.0125, "agree", KERNEL),
+        Check("slope of first passage, Mori's", slope, power, error, 0, "differ", f"B/(rate h) + 1/2; {MORI}"),
     ]
     for k, ratio in enumerate(config.passage_ratios):
         name = f"steps to {ratio:g} L_*"
-        found.append(Check(name, steps[k], exact[k], errors[k], 0.1, "agree", KERNEL))
-        source = "SDE with noise proportional to the loss, its integral"
-        found.append(Check(f"{name}, SDE", steps[k], sde[k], errors[k], 0, "above", source))
+        found.append(Check(name, steps[k], exact[k], errors[k], 0.03, "agree", KERNEL))
+    # the SDE's times are too short at every loss; the last is the nearest to a third
+    found.append(Check(f"{name}, SDE's", steps[-1], 1.5 * sde[-1], errors[-1], 0, "above", f"its integral; {MORI}"))
     return found
 
 
@@ -285,73 +363,81 @@ COLOURS, MARKERS = ("#0072B2", "#000000", "#D55E00", "#CC79A7"), ("s", "o", "^",
 
 
 def plot(config, arrays):
-    figure, (bulk, exponents, passages) = style.figure(1, 3, width=12.0, height=3.9)
-    plot_bulk(bulk, config, arrays)
+    figure, (local, exponents, passages) = style.figure(1, 3, width=11.4, height=3.7)
+    plot_local(local, config, arrays)
     sizes = np.array(config.batch_sizes, float)
-    fine = np.linspace(0.8, 1.05 * sizes[-1], 50)
-    exponents.plot(fine, 0.5 - fine / 2, **style.line("theory"), label="1/2 - B/2: SGD's exact variance")
-    exponents.plot(fine, np.ones_like(fine), **style.line("gibbs"), label="1: Mori et al., noise 2 L h/B")
+    fine = np.geomspace(0.9 * sizes[0], 1.1 * sizes[-1], 50)
+    exponents.axhline(1, **style.line("gibbs"), label="Mori et al., 1 + B/(rate h)")
+    exponents.plot([], [], **style.line("theory"), label="1/2 + B/(rate h) - B/2")
+    exponents.plot([], [], color="grey", marker="_", markersize=11, linestyle="none", label="exact law, fitted alike")
     for i, rate in enumerate(config.learning_rates):
-        ratio = sizes / (rate * float(arrays["curvature"][0]))
+        ratio = rate * float(arrays["curvature"][0])
+        mori = np.array([proportional_noise_exponent(**setting(config, arrays, i, j)) for j in range(sizes.size)])
         phi, error = np.array([fitted(arrays, i, j, -1) for j in range(sizes.size)]).T
         exact = [exact_exponent(law_of(config, arrays, i, j), arrays, -1) for j in range(sizes.size)]
         shift, colour = 1 + 0.03 * (i - 1), COLOURS[i % 4]
+        closed = (0.5 + fine / ratio - fine / 2) / (1 + fine / ratio)
+        exponents.plot(fine, closed, color=style.COLOURS["theory"], linewidth=1)
         exponents.errorbar(
-            sizes * shift, phi - ratio, error, color=colour, marker=MARKERS[i % 4], linestyle="none",
-            label=f"fitted to SGD, rate {rate:g}",
+            sizes * shift, phi / mori, error / mori, color=colour, marker=MARKERS[i % 4], linestyle="none",
+            label=f"SGD, rate {rate:g}",
         )  # fmt: skip
-        exponents.plot(sizes * shift, exact - ratio, color=colour, marker="_", markersize=11, linestyle="none")
-    exponents.plot([], [], color="grey", marker="_", markersize=11, linestyle="none", label="exact law, fitted alike")
-    exponents.set(xscale="log", xlabel="batch size B", ylabel="phi - B/(rate h)")
+        exponents.plot(sizes * shift, exact / mori, color=colour, marker="_", markersize=11, linestyle="none")
+    exponents.set(
+        xscale="log", xlabel="batch size B", ylabel="fitted exponent phi over Mori's", ylim=(0.65, 1.02),
+        title="(b) one power fitted to all losses",
+    )  # fmt: skip
     exponents.set_xticks(sizes, [f"{size:g}" for size in sizes])
     exponents.minorticks_off()
-    exponents.legend(fontsize=7, loc="lower left")
-    places, (exact, sde) = np.array(config.passage_ratios), passage_predictions(config, arrays)
-    power = 1 / (config.passage_rate * float(arrays["curvature"][1])) + 0.5
-    steps = arrays["passage_steps"]
-    passages.errorbar(places, steps, arrays["passage_error"], color="black", marker="o", linestyle="none", label="SGD")
-    passages.plot(places, exact, **style.line("theory"), label="SGD, one-step law: exact")
-    middle = np.sqrt(steps[0] * steps[-1]) * (places / np.sqrt(places[0] * places[-1])) ** power
-    passages.plot(places, middle, color="grey", linestyle=":", label=f"slope B/(rate h) + 1/2 = {power:.1f}")
-    passages.plot(places, sde, **style.line("anisotropic") | {"marker": ""}, label="SDE, noise 2 L h/B: exact")
-    passages.set(
-        xscale="log", yscale="log", xlabel="loss L over the minimum loss", ylabel="mean steps to first reach L",
-        title=f"rate {config.passage_rate:g}, B = 1",
-    )  # fmt: skip
-    passages.set_xticks(places, [f"{place:g}" for place in places])
-    passages.minorticks_off()
-    passages.legend(fontsize=7)
+    exponents.legend(fontsize=7, loc="lower right", ncols=2)
+    plot_passages(passages, config, arrays)
     return figure
 
 
-def plot_bulk(panel, config, arrays):
-    """Density of x against the loss there, over its value at the minimum, for the smallest batch."""
+def plot_local(panel, config, arrays):
+    """The local exponent of the smallest batch at the largest rate, beside the powers that have been proposed."""
+    i = len(config.learning_rates) - 1
+    rate, here, law = config.learning_rates[i], setting(config, arrays, i, 0), law_of(config, arrays, i, 0)
     scale = float(arrays["curvature"][0] / (2 * arrays["minimum_loss"][0]))
-    edges = arrays["ratios"]
-    distances = np.sqrt((edges - 1) / scale)
-    middles = 1 + scale * ((distances[1:] + distances[:-1]) / 2) ** 2
-    for i, rate in enumerate(config.learning_rates):
-        colour, here = COLOURS[i % 4], setting(config, arrays, i, 0)
-        law, fine = law_of(config, arrays, i, 0), np.geomspace(1, edges[-1], 200)
-        density = -CubicSpline(law.distances, law.above).derivative()(np.sqrt((fine - 1) / scale))
-        inside = (fine < 1 + scale * law.distances[-1] ** 2) & (density > 0)
-        mass = np.diff(arrays["below"][i, 0])
-        seen = mass * config.num_chains > 20
-        heights = mass / np.diff(distances) / density[0]
-        errors = heights / np.sqrt(np.maximum(mass * config.num_chains, 1))
-        panel.plot(fine[inside], density[inside] / density[0], color=colour)
-        panel.errorbar(
-            middles[seen], heights[seen], errors[seen], color=colour, marker=MARKERS[i % 4], markersize=3,
-            linestyle="none", label=f"SGD at rate {rate:g}: exact (line), simulated",
-        )  # fmt: skip
-        panel.plot(fine, fine ** -regression_loss_exponent(**here), color=colour, linestyle=":", linewidth=1.0)
-        panel.plot(fine, fine ** -proportional_noise_exponent(**here), color=colour, linestyle="--", linewidth=1.0)
-    panel.plot([], [], color="grey", linestyle=":", label="power 1/2 + B/(rate h) - B/2")
-    panel.plot([], [], color="grey", linestyle="--", label="power 1 + B/(rate h): Mori et al.")
-    panel.set(
-        xscale="log", yscale="log", xlim=(1, 6), ylim=(1e-4, 30), xlabel="loss L over the minimum loss",
-        ylabel="density of the parameter / its value at the minimum", title=f"B = {config.batch_sizes[0]}",
+    losses = 1 + np.geomspace(0.01, min(5.0, 0.95 * scale * law.distances[-1] ** 2), 200)
+    y, above = np.sqrt((losses - 1) / scale), CubicSpline(law.distances, law.above)
+    exact = -above(y, 2) / above(y, 1) * losses / (2 * scale * y)
+    panel.plot(losses - 1, exact, **style.line("theory"), label="exact law of SGD's step")
+    places, measured, error = local_exponents(config, arrays, i)
+    seen = (error < 0.5) & (places > 1.01)
+    panel.errorbar(
+        places[seen] - 1, measured[seen], error[seen], color="black", marker="o", linestyle="none",
+        label="SGD, from neighbouring bins (± 1 s.e.)",
     )  # fmt: skip
-    panel.set_xticks([1, 1.5, 2, 3, 4, 5], ["1", "1.5", "2", "3", "4", "5"])
+    binned = local_exponents(config, arrays, i, law)[1]
+    look = {"color": style.COLOURS["theory"], "marker": "_", "markersize": 11, "linestyle": "none"}
+    panel.plot(places[seen] - 1, binned[seen], **look, label="exact law in the same bins")
+    panel.axhline(proportional_noise_exponent(**here), **style.line("gibbs"), label="Mori et al., 1 + B/(rate h)")
+    closed = regression_loss_exponent(**here)
+    panel.axhline(closed, **style.line("isotropic") | {"marker": ""}, label="1/2 + B/(rate h) - B/2")
+    phi = fitted(arrays, i, 0, -1)[0]
+    panel.axhline(phi, **style.line("levy") | {"marker": ""}, label="fitted to all end points")
+    panel.set(
+        xscale="log", ylim=(2.5, 9), xlabel="(L - L_*)/L_*", ylabel="local exponent -d log p/d log L",
+        title=f"(a) no single power (rate {rate:g}, B = {config.batch_sizes[0]})",
+    )  # fmt: skip
+    panel.legend(fontsize=7, loc="upper left")
+
+
+def plot_passages(panel, config, arrays):
+    places, (exact, sde) = np.array(config.passage_ratios), passage_predictions(config, arrays)
+    power = 1 / (config.passage_rate * float(arrays["curvature"][1])) + 0.5
+    steps = arrays["passage_steps"]
+    panel.errorbar(places, steps, arrays["passage_error"], color="black", marker="o", linestyle="none", label="SGD")
+    panel.plot(places, exact, **style.line("theory"), label="exact law of SGD's step")
+    middle = np.sqrt(steps[0] * steps[-1]) * (places / np.sqrt(places[0] * places[-1])) ** power
+    panel.plot(places, middle, color="grey", linestyle=":", label=f"slope B/(rate h) + 1/2 = {power:.1f}")
+    panel.plot(places, sde, **style.line("anisotropic") | {"marker": ""}, label="SDE, noise 2 L h/B: exact")
+    panel.set(
+        xscale="log", yscale="log", xlabel="loss L over the minimum loss", ylabel="mean steps to first reach L",
+        title=f"(c) first passage (rate {config.passage_rate:g}, B = 1)",
+    )  # fmt: skip
+    panel.set_xticks(places, [f"{place:g}" for place in places])
     panel.minorticks_off()
+    panel.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
     panel.legend(fontsize=7)

@@ -17,16 +17,43 @@ from jax.tree_util import tree_leaves
 
 from sgdsde.pytrees import as_float
 
-__all__ = ["count", "is_number", "is_traced", "known", "matrix", "number", "precision", "square_root", "vector"]
+__all__ = [
+    "array",
+    "count",
+    "is_number",
+    "is_traced",
+    "known",
+    "matrix",
+    "number",
+    "precision",
+    "real",
+    "square_root",
+    "vector",
+]
 
 
 def known(name: str, value: Any) -> np.ndarray | None:
     """`value` as a finite float64 NumPy array, None if any part of it is traced. Raises TypeError for what is not a
     real number, ValueError for NaN or inf."""
-    array = _real(name, value, "real numbers")
+    array = real(name, value, "real numbers")
     if array is not None and not np.isfinite(array).all():
         raise ValueError(f"{name}: contains NaN or inf; expected finite numbers, got {value}")
     return array
+
+
+def real(name: str, value: Any, wanted: str = "real numbers", mend: str = "") -> np.ndarray | None:
+    """`value` as a float64 array, None under a trace; NaN and inf pass. Raises TypeError unless all of it is real
+    numbers."""
+    leaves = tree_leaves(value, is_leaf=lambda leaf: leaf is None)
+    for leaf in leaves:
+        if not _is_real(leaf):
+            raise TypeError(f"{name}: expected {wanted}, got {_shown(leaf)}{_advice(leaf) or _mend(mend)}")
+    if is_traced(leaves):
+        return None
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected {wanted}, got {_shown(value)}{_mend(mend)}") from error
 
 
 def precision(**arrays: Any) -> Any:
@@ -66,7 +93,7 @@ def number(
     """One finite real number in a range: Python's and NumPy's as a float, an array without axes as it is (whole ones
     in floating point), a traced one as NaN where it is outside of the range. Raises TypeError or ValueError."""
     bounds = (above, at_least, below, at_most)
-    array = _real(name, value, f"a number{_range(*bounds)}", mend)
+    array = real(name, value, f"a number{_range(*bounds)}", mend)
     if not is_number(value):
         shape = "an array of shape " + str(np.shape(value)) if hasattr(value, "shape") else repr(value)
         raise ValueError(f"{name}: expected one number, got {shape}; {mend or 'sweep it with jax.vmap'}")
@@ -76,6 +103,28 @@ def number(
         finite = "" if np.isfinite(array) else "finite "
         raise ValueError(f"{name}: expected a {finite}number{_range(*bounds)}, got {value}{_mend(mend)}")
     return _floating(as_float(value))
+
+
+def array(
+    name: str,
+    value: Any,
+    *,
+    above: float = -np.inf,
+    at_least: float = -np.inf,
+    below: float = np.inf,
+    at_most: float = np.inf,
+    mend: str = "",
+) -> jax.Array:
+    """Real numbers of any shape, all in a range, in JAX's default floating-point type, traced ones as NaN where they
+    are outside. Without a range NaN and inf pass, with one only what is finite. Raises TypeError or ValueError."""
+    bounds = (above, at_least, below, at_most)
+    known = real(name, value, f"real numbers{_range(*bounds)}", mend)
+    if known is None:
+        return _nan_outside(jnp.asarray(value, float), *bounds)
+    if np.isfinite(bounds).any() and not np.all(_holds(known, *bounds) & np.isfinite(known)):
+        one = "a finite number" if known.ndim == 0 else "finite numbers"
+        raise ValueError(f"{name}: expected {one}{_range(*bounds)}, got {_shown(value)}{_mend(mend)}")
+    return jnp.asarray(value, float)
 
 
 def vector(
@@ -150,20 +199,6 @@ def square_root(covariance: jax.Array) -> jax.Array:
     values, vectors = jnp.linalg.eigh(covariance)
     slack = 1e3 * jnp.finfo(values.dtype).eps.item() * jnp.max(jnp.abs(values))
     return vectors * jnp.where(values < -slack, jnp.nan, jnp.sqrt(jnp.maximum(values, 0)))[None, :]
-
-
-def _real(name: str, value: Any, wanted: str, mend: str = "") -> np.ndarray | None:
-    """`value` as a float64 array, None under a trace; TypeError unless every part of it is a real number."""
-    leaves = tree_leaves(value, is_leaf=lambda leaf: leaf is None)
-    for leaf in leaves:
-        if not _is_real(leaf):
-            raise TypeError(f"{name}: expected {wanted}, got {_shown(leaf)}{_advice(leaf) or _mend(mend)}")
-    if is_traced(leaves):
-        return None
-    try:
-        return np.asarray(value, np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: expected {wanted}, got {_shown(value)}{_mend(mend)}") from error
 
 
 def _is_real(leaf: Any) -> bool:

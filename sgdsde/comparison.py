@@ -37,7 +37,7 @@ class Comparison:
     trajectories: name -> Trajectory, "SGD" first; observed is the scalar that was compared, (num_records, num_chains).
     table: a row (a dictionary) for each: the last `step` at which all of its chains and of SGD's were finite (None if
         none was), there the observable's median and mean with their standard errors, and the fraction of chains
-        `diverged` by the end. Under stable noise a loss has no mean and no standard error: they are NaN.
+        `diverged` by the end. Under stable noise, and where chains diverge, a loss has no mean: it is NaN.
     distances: name -> row of two distances to SGD at that step, each with its standard error: `cdf` (Kolmogorov-
         Smirnov, of the observable) and `energy` (of all parameters, unbiased: 0 on average for equal laws; known at the
         end of the run only, NaN where a chain has diverged by then).
@@ -50,8 +50,9 @@ class Comparison:
 
     def figure(self) -> Any:
         """How far each SDE is from SGD (matplotlib): the difference of the observable's means over time, of its
-        medians where one of the two has no mean, with standard errors; and its distribution functions at the end. What
-        is drawn ends where a chain of either diverges; the scale is that of the noises with a mean."""
+        medians where one of the two has no mean, with standard errors, on a scale that is linear up to SGD's own errors
+        and logarithmic beyond; and its distribution functions at the end. What is drawn ends where a chain of either
+        diverges; the scales are those of the noises with a mean."""
         drawn, (course, law) = style.figure(1, 2, height=3.2)
         reference, scales = self._of("SGD"), []
         for name in self.trajectories:
@@ -60,7 +61,7 @@ class Comparison:
             length = min(len(seen), len(reference))
             if length == 0:
                 continue
-            has_mean = self._row(name)["has_mean"]
+            has_mean = self._row(name)["has_mean"] and self._row("SGD")["has_mean"]
             centre = _mean_and_error if has_mean else _median_and_error
             (found, found_error), (other, other_error) = centre(seen[:length]), centre(reference[:length])
             difference, error = found - other, np.hypot(found_error, other_error)
@@ -76,14 +77,18 @@ class Comparison:
                 scales.append(np.abs(difference) + error)
             last = np.sort(seen[length - 1])
             law.plot(last, (np.arange(last.size) + 0.5) / last.size, **look)
-        if scales:  # heavy tails must not squeeze the rest out of sight
-            reach = 1.3 * max(scale.max() for scale in scales)
-            course.set_ylim(-reach or -1, reach or 1)
+        course.set(xlabel="time (sum of learning rates)", ylabel=f"{self.observable} minus SGD's, ± 1 s.e.")
+        law.set(xlabel=f"{self.observable} at the last step compared", ylabel="fraction of chains below")
+        if scales:  # heavy tails must not squeeze the rest out of sight, nor a far SDE a near one
+            error = 4 * np.median(_mean_and_error(reference)[1])
+            resolved = float(10 ** np.ceil(np.log10(error))) if error > 0 else 1.0
+            course.set_yscale("symlog", linthresh=resolved)
+            course.set_ylim(*(1.5 * max(resolved, *(scale.max() for scale in scales)) * np.array([-1, 1])))
+            course.set_ylabel(f"{course.get_ylabel()}\n(logarithmic beyond ±{resolved:g})")
             low, high = np.quantile(reference[-1], [0.001, 0.999])
             law.set_xlim(low - (high - low) / 4 - 1e-12, high + (high - low) / 2 + 1e-12)
-        course.set(xlabel="time (sum of learning rates)", ylabel=f"{self.observable}, minus SGD's (± 1 s.e.)")
-        law.set(xlabel=f"{self.observable} at the last step compared", ylabel="fraction of chains below")
-        drawn.legend(loc="outside lower center", ncols=3)
+        with style.context():
+            drawn.legend(loc="outside lower center", ncols=3)
         return drawn
 
     def _of(self, name: str) -> np.ndarray:
@@ -116,7 +121,7 @@ class Comparison:
             elif row["step"] < steps:
                 notes.append(f"{row['dynamics']}: compared at step {row['step']} of {steps}, before chains diverged")
         if not all(row["has_mean"] for row in self.table):
-            notes.append("a dash for a mean: stable noise gives the loss none")
+            notes.append("a dash for a mean: under stable noise, and where chains diverge, there is none")
         return notes
 
 
@@ -194,7 +199,8 @@ def _named(kinds: Any) -> dict[str, tuple[Callable, dict[str, Any]]]:
 
 def _row(name: str, dynamics: Any, found: Trajectory, reference: Trajectory) -> dict[str, Any]:
     records = min(_finite_records(found), _finite_records(reference))
-    has_mean = float(getattr(getattr(dynamics, "noise", None), "tail_index", 2.0)) == 2
+    is_light = float(getattr(getattr(dynamics, "noise", None), "tail_index", 2.0)) == 2
+    has_mean = is_light and bool((np.asarray(found.diverged_at) < 0).all())
     median = mean = (np.nan, np.nan)
     if records:
         seen = np.asarray(found.observed[records - 1], float)[None]

@@ -4,11 +4,86 @@ A chain is one independent run. Several samples of one chain are correlated, so 
 first and the standard error is taken across chains only; no autocorrelation time enters.
 """
 
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
+from scipy.special import gammaincinv, stdtrit
 
-__all__ = ["number_chains", "scalar_chains", "standard_error_across_chains", "vector_chains"]
+from sgdsde.arguments import is_traced
+
+__all__ = [
+    "enlargement_of_largest",
+    "enlargement_of_squares",
+    "floats",
+    "number_chains",
+    "of_real_kind",
+    "on_host",
+    "scalar_chains",
+    "standard_error_across_chains",
+    "vector_chains",
+]
+
+_LIMIT = 5.9
+"""standard errors that a right value is not to pass"""
+_RARE = 5e-7
+"""the probability of either side of an interval that one in a million right values is outside of"""
+
+
+def floats(field: str, value: Any) -> jax.Array:
+    """Numbers as a JAX array in their own precision, traced or not; whole numbers and truth values become floats.
+
+    Raises TypeError for what is not made of real numbers. The numbers themselves are not looked at: NaN passes.
+    """
+    array = jnp.asarray(of_real_kind(field, value))
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def on_host(field: str, value: Any) -> np.ndarray:
+    """Numbers or truth values as a float64 NumPy array. Raises TypeError for others, and for a traced array."""
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{field}: expected numbers, got a traced array; this measurement works on the host: call it outside "
+            "jit and vmap, for an experiment in `checks`"
+        )
+    return np.asarray(of_real_kind(field, value), np.float64)
+
+
+def of_real_kind(field: str, value: Any) -> Any:
+    """`value`, or the array that a list makes, if it holds real numbers or truth values."""
+    if not hasattr(value, "dtype"):
+        try:
+            value = jnp.asarray(value) if isinstance(value, list | tuple) and is_traced(value) else np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{field}: expected real numbers in equal rows, got {type(value).__name__}") from error
+    try:
+        is_real = any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, bool))
+    except TypeError:  # a type that JAX does not know
+        is_real = False
+    if not is_real:
+        raise TypeError(f"{field}: expected real numbers, got dtype {value.dtype}")
+    return value
+
+
+def enlargement_of_squares(num_chains: int, num_entries: int = 1) -> float:
+    """The factor by which the standard error of a mean of squares from few chains is enlarged, 1 from some 700 on.
+
+    A sample of squares that misses the large ones has too small a mean and too small an error. With N normal chains
+    the mean s N = chi-square_N and the error is about s sqrt(2/N): at the s below which one in a million samples (with
+    the largest of several entries: of entries) lies, 5.9 times the enlarged error reaches the true value 1.
+    """
+    rare = 2 * gammaincinv(num_chains / 2, _RARE / num_entries) / num_chains
+    return max(1.0, float((1 / rare - 1) / (_LIMIT * math.sqrt(2 / num_chains))))
+
+
+def enlargement_of_largest(num_groups: int, num_entries: int) -> float:
+    """The factor by which the standard error from few groups is enlarged, 1 from 35 groups on for a single entry: 5.9
+    enlarged errors are passed by one in a million of the largest of `num_entries` of Student's t."""
+    return max(1.0, float(-stdtrit(num_groups - 1, _RARE / num_entries)) / _LIMIT)
 
 
 def number_chains(samples: ArrayLike, field: str, axes: str, dimensions: tuple[int, ...], fewest: int) -> np.ndarray:
@@ -17,14 +92,7 @@ def number_chains(samples: ArrayLike, field: str, axes: str, dimensions: tuple[i
     axes: the accepted axes in words, for the message; fewest: the smallest number of chains that gives an error bar.
     Raises TypeError for a traced array (the host works on numbers) and ValueError for a wrong shape or too few chains.
     """
-    if isinstance(samples, Tracer):
-        raise TypeError(
-            f"{field}: expected numbers, got a traced array; this measurement works on the host: call it outside "
-            "jit and vmap, for an experiment in `checks`"
-        )
-    array = np.asarray(samples)
-    if array.dtype.kind not in "buif" and str(array.dtype) != "bfloat16":
-        raise TypeError(f"{field}: expected real numbers, got dtype {array.dtype}")
+    array = on_host(field, samples)
     if array.ndim not in dimensions:
         raise ValueError(f"{field}: expected shape {axes}, got {array.shape}; reshape so that chains come first")
     if array.shape[0] < fewest:
@@ -34,7 +102,7 @@ def number_chains(samples: ArrayLike, field: str, axes: str, dimensions: tuple[i
         )
     if 0 in array.shape:
         raise ValueError(f"{field}: expected at least one sample of each chain, got shape {array.shape}")
-    return array.astype(np.float64)
+    return array
 
 
 def scalar_chains(samples: ArrayLike, field: str) -> np.ndarray:

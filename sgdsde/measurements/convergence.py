@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from jax.typing import ArrayLike
 
-from sgdsde.measurements.chains import number_chains, scalar_chains, standard_error_across_chains
+from sgdsde.arguments import number
+from sgdsde.measurements.chains import number_chains, on_host, scalar_chains, standard_error_across_chains
 from sgdsde.measurements.distances import cdf_distance_two_samples
 
 __all__ = [
@@ -78,6 +79,8 @@ def stationarity(
     For each pair of starts the difference of the means and the Kolmogorov-Smirnov distance, each over its standard
     error from independent chains; they agree when none exceeds `limit`. At 5.9 a false alarm is rarer than one in a
     million with Gaussian errors, so give each start 50 chains or more: with few chains the error itself is uncertain.
+    The statistic over its error is the largest in size of all pairs' means and distances, and has that law: 2.2 on
+    average for two starts that agree (most from the distance, which is never 0), more for more starts.
     Agreement says that differences above 5.9 standard errors are excluded, no more: read `standard_error`, and compare
     the run length with `relaxation_time_between_starts`.
 
@@ -85,8 +88,10 @@ def stationarity(
     (the side of the barrier, tanh of a coordinate), or a sequence of them. A sample that is not finite makes the
     result NaN, `agrees` False. Raises ValueError for fewer than two starts or a wrong shape.
     """
-    if not limit > 0:
-        raise ValueError(f"limit: expected a positive number of standard errors, got {limit}")
+    limit = number("limit", limit, above=0.0)
+    if not isinstance(samples_by_start, Mapping | Sequence) or isinstance(samples_by_start, str):
+        kind = type(samples_by_start).__name__
+        raise TypeError(f"samples_by_start: expected a mapping of names to samples, or a sequence of them, got {kind}")
     named = samples_by_start if isinstance(samples_by_start, Mapping) else dict(enumerate(samples_by_start))
     if len(named) < 2:
         raise ValueError(f"samples_by_start: expected two or more starts, got {len(named)}; start in each well")
@@ -206,12 +211,13 @@ def _mean_difference(samples: np.ndarray, others: np.ndarray) -> tuple[float, fl
 
 def _records(observed: ArrayLike, time: ArrayLike, field: str, fewest_records: int) -> tuple[np.ndarray, np.ndarray]:
     """Checked (num_records, num_chains) and its times."""
-    values = scalar_chains(np.swapaxes(observed, 0, 1) if np.ndim(observed) == 2 else observed, field).T
-    times = np.asarray(time, np.float64)
-    if np.ndim(observed) != 2 or times.shape != values.shape[:1]:
+    observed = on_host(field, observed)
+    values = scalar_chains(observed.T if observed.ndim == 2 else observed, field).T
+    times = on_host("time", time)
+    if observed.ndim != 2 or times.shape != values.shape[:1]:
         raise ValueError(
             f"{field}: expected (num_records, num_chains) and time (num_records,), "
-            f"got {np.shape(observed)} and {times.shape}"
+            f"got {observed.shape} and {times.shape}"
         )
     if len(values) < fewest_records:
         raise ValueError(f"{field}: expected at least {fewest_records} records, got {len(values)}; record more often")
@@ -221,6 +227,8 @@ def _records(observed: ArrayLike, time: ArrayLike, field: str, fewest_records: i
 
 
 def _diagnosed(samples: ArrayLike, diagnostic: Literal["ess", "rhat"], method: str) -> float:
+    if diagnostic == "ess" and method not in ("bulk", "mean"):
+        raise ValueError(f"method: expected 'bulk' or 'mean', got {method!r}")
     values = number_chains(samples, "samples", "(num_chains, num_samples)", (2,), fewest=1)
     if values.shape[1] < 4:
         raise ValueError(f"samples: expected at least 4 samples of each chain, got shape {values.shape}")

@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
+
+from sgdsde.arguments import array
+from sgdsde.measurements.chains import floats
 
 __all__ = ["first_crossing", "halfway_crossing"]
 
@@ -17,14 +19,14 @@ def first_crossing(times: ArrayLike, values: ArrayLike, level: ArrayLike) -> jax
     not a number is below every level; after one the crossing is at the next record, not before. Traceable. For a curve
     that falls to its level give -values and -level. Raises ValueError for other shapes.
     """
-    times, values = jnp.asarray(times), jnp.asarray(values)
+    times, values, level = floats("times", times), floats("values", values), array("level", level)
     if times.ndim != 1 or values.shape[:1] != times.shape or times.shape[0] < 1:
         raise ValueError(f"times and values: expected (n,) and (n, ...), n >= 1, got {times.shape, values.shape}")
     try:
-        level = jnp.broadcast_to(jnp.asarray(level, values.dtype), values.shape[1:])
+        level = jnp.broadcast_to(level.astype(values.dtype), values.shape[1:])
     except ValueError:
         raise ValueError(
-            f"level: expected a number or shape {values.shape[1:]}, one level a curve, got {np.shape(level)}"
+            f"level: expected a number or shape {values.shape[1:]}, one level a curve, got {level.shape}"
         ) from None
     reached = values >= level[None]
     place = jnp.argmax(reached, axis=0)
@@ -42,7 +44,12 @@ def halfway_crossing(times: ArrayLike, losses: ArrayLike, *, rising: bool) -> ja
     times: (num_records,). losses: (num_records, ...), positive. Returns (...), the `first_crossing` of the geometric
     mean of both after the extreme. Traceable. Raises ValueError as `first_crossing`.
     """
-    logs = jnp.log(jnp.asarray(losses)) * (1 if rising else -1)
+    if not isinstance(rising, bool):
+        raise TypeError(f"rising: expected True or False, got {rising!r}")
+    times, losses = floats("times", times), floats("losses", losses)
+    if times.ndim != 1 or losses.shape[:1] != times.shape or times.shape[0] < 1:
+        raise ValueError(f"times and losses: expected (n,) and (n, ...), n >= 1, got {times.shape, losses.shape}")
+    logs = jnp.log(losses) * (1 if rising else -1)
     first = jnp.argmin(logs, axis=0)
     lowest = jnp.take_along_axis(logs, first[None], axis=0)[0]
     places = jnp.arange(logs.shape[0], dtype=first.dtype).reshape(-1, *(1,) * (logs.ndim - 1))

@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from sgdsde.arguments import count, number
+from sgdsde.measurements.chains import floats
+
 __all__ = ["CurrentField", "angular_momentum", "entropy_production", "probability_current"]
 
 
@@ -53,13 +56,15 @@ def probability_current(
     or does not divide num_chains.
     """
     before, after = _pairs(before, after, exactly=2)
-    num_chains = before.shape[-2]
-    if num_groups < 2 or num_chains % num_groups:
+    num_chains, lag = before.shape[-2], number("lag", lag, above=0.0)
+    if count("num_groups", num_groups, at_least=2) and num_chains % num_groups:
         raise ValueError(
             f"num_groups: expected 2 or more equal groups of the {num_chains} chains, got {num_groups}; "
             "change num_chains to a multiple of it"
         )
-    x_edges, y_edges = (jnp.asarray(edge, before.dtype) for edge in edges)
+    if not isinstance(edges, list | tuple) or len(edges) != 2:
+        raise TypeError(f"edges: expected two sequences of positions, got {type(edges).__name__}")
+    x_edges, y_edges = (floats("edges", edge).astype(before.dtype) for edge in edges)
     if x_edges.ndim != 1 or y_edges.ndim != 1 or min(x_edges.size, y_edges.size) < 2:
         raise ValueError(f"edges: expected two increasing sequences, got shapes {x_edges.shape} and {y_edges.shape}")
     return _probability_current(before, after, x_edges, y_edges, jnp.asarray(lag, before.dtype), num_groups)
@@ -80,8 +85,10 @@ def entropy_production(field: CurrentField, diffusion: ArrayLike) -> tuple[jax.A
     Standard error: the jackknife over groups; where there is no current at all it is 1.4 to 1.5 times too large (a
     degenerate U-statistic), elsewhere right. Raises ValueError for another shape of D or fewer than 3 groups.
     """
+    if not isinstance(field, CurrentField):
+        raise TypeError(f"field: expected a CurrentField, as probability_current makes it, got {type(field).__name__}")
     shape = field.density.shape
-    diffusion = jnp.asarray(diffusion, field.density.dtype)
+    diffusion = floats("diffusion", diffusion).astype(field.density.dtype)
     if diffusion.shape not in ((2, 2), (*shape, 2, 2)):
         raise ValueError(f"diffusion: expected shape (2, 2) or {(*shape, 2, 2)}, got {diffusion.shape}")
     if len(field.density_of_groups) < 3:
@@ -101,12 +108,13 @@ def angular_momentum(before: ArrayLike, after: ArrayLike, *, lag: ArrayLike) -> 
     for other shapes or fewer than 2 chains.
     """
     before, after = _pairs(before, after, exactly=None)
+    lag = number("lag", lag, above=0.0)
     return _angular_momentum(before, after, jnp.asarray(lag, before.dtype))
 
 
 def _pairs(before: ArrayLike, after: ArrayLike, exactly: int | None) -> tuple[jax.Array, jax.Array]:
     """Both as (num_leading, num_chains, d)."""
-    before, after = jnp.asarray(before), jnp.asarray(after)
+    before, after = floats("before", before), floats("after", after)
     if before.ndim < 2 or 0 in before.shape or before.shape[-2] < 2 or exactly not in (None, before.shape[-1]):
         coordinates = "d" if exactly is None else exactly
         raise ValueError(

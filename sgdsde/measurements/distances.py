@@ -11,10 +11,9 @@ sample of any law, and dropping it would be a choice that is not ours.
 import math
 
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from sgdsde.measurements.chains import scalar_chains, standard_error_across_chains
+from sgdsde.measurements.chains import enlargement_of_squares, on_host, scalar_chains, standard_error_across_chains
 
 __all__ = [
     "cdf_distance",
@@ -83,7 +82,9 @@ def wasserstein_distance(samples: ArrayLike, grid: ArrayLike, density: ArrayLike
     F as in `cdf_distance`; samples outside the grid are carried to its mass. The integral is exact for a constant
     density and of second order in the grid's cells otherwise. The standard error is that of the mean over chains of
     the optimal dual potential phi, phi' = -sign(F_hat - F) (delta method); it is right when the laws differ. When they
-    are equal W is still positive, about 1 to 2 standard errors (of 100,000 trials with four laws, the largest: 5.0).
+    are equal W is still positive, about 1 to 2 standard errors. From fewer than 700 chains the error is enlarged as
+    that of `measurements.covariance` (4.0 at 20 chains, 1.2 at 200): without it 5.9 was passed in 0.2 to 0.9 % of
+    samples of 20 chains, and in 0.07 % of 200 exponential ones.
     Needs a finite variance; under heavier tails use `cdf_distance`.
 
     samples: (num_chains,) or (num_chains, num_samples). grid, density: (m,) as in `cdf_distance`.
@@ -105,8 +106,7 @@ def wasserstein_distance(samples: ArrayLike, grid: ArrayLike, density: ArrayLike
     safe = np.where(total > 0, total, 1)
     area = np.where(crosses, (left**2 + right**2) / (2 * safe), total / 2) * widths
     signed = np.where(crosses, (np.abs(left) - np.abs(right)) / safe * np.sign(left), _side(left + right)) * widths
-    error = standard_error_across_chains(_potential(chains, ordered, signed))
-    return float(np.sum(area)), error
+    return float(np.sum(area)), _potential_error(chains, ordered, signed)
 
 
 def wasserstein_distance_two_samples(samples: ArrayLike, other_samples: ArrayLike) -> tuple[float, float]:
@@ -123,14 +123,13 @@ def wasserstein_distance_two_samples(samples: ArrayLike, other_samples: ArrayLik
     ordered, gap = _gap_between(chains, others)
     widths = np.diff(ordered)
     signed = _side(gap[:-1]) * widths
-    first, second = (standard_error_across_chains(_potential(each, ordered, signed)) for each in (chains, others))
+    first, second = (_potential_error(each, ordered, signed) for each in (chains, others))
     return float(np.sum(np.abs(gap[:-1]) * widths)), math.hypot(first, second)
 
 
 def _grid_density(grid: ArrayLike, density: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     for field, value in (("grid", grid), ("density", density)):
-        if isinstance(value, Tracer):
-            raise TypeError(f"{field}: expected numbers, got a traced array; call this outside jit and vmap")
+        value = on_host(field, value)
         if np.ndim(value) != 1 or np.size(value) < 2:
             raise ValueError(f"{field}: expected shape (m,) with m of 2 or more, got {np.shape(value)}")
     points, heights = np.asarray(grid, np.float64), np.asarray(density, np.float64)
@@ -192,7 +191,9 @@ def _side(gap: np.ndarray) -> np.ndarray:
     return np.where(gap >= 0, 1.0, -1.0)
 
 
-def _potential(chains: np.ndarray, ordered: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Each chain's average of the dual potential, the running integral of the gap's sign."""
+def _potential_error(chains: np.ndarray, ordered: np.ndarray, signed: np.ndarray) -> float:
+    """Standard error of the mean of the dual potential, the running integral of the gap's sign; enlarged where chains
+    are few, of which those in a long tail are missed."""
     running = np.concatenate([[0.0], np.cumsum(signed)])
-    return np.mean(running[np.searchsorted(ordered, chains)], axis=1)
+    averages = np.mean(running[np.searchsorted(ordered, chains)], axis=1)
+    return standard_error_across_chains(averages) * enlargement_of_squares(len(chains))

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
+
+from sgdsde.arguments import array, is_traced, real
+from sgdsde.measurements.chains import floats, on_host
 
 __all__ = ["Exponentiality", "exponentiality", "log_log_slope", "mean_exit_time", "survival", "weighted_slope"]
 
@@ -57,7 +59,9 @@ def survival(times: ArrayLike, exited: ArrayLike, at: ArrayLike) -> tuple[np.nda
     Source: Kaplan and Meier 1958; Greenwood 1926.
     """
     times, exited = _on_host(times, exited)
-    at = np.asarray(at, float)
+    at = on_host("at", at)
+    if np.isnan(at).any():
+        raise ValueError(f"at: expected times, got NaN among {at}")
     knots = np.unique(times)
     leaving = np.bincount(np.searchsorted(knots, times[exited == 1]), minlength=knots.size)
     at_risk = times.size - np.searchsorted(np.sort(times), knots, side="left")
@@ -96,10 +100,10 @@ def weighted_slope(x: ArrayLike, y: ArrayLike, standard_errors: ArrayLike) -> tu
     """(slope, standard error) of the straight line through independent points y +- standard_errors over x, (n,) each.
 
     Weighted least squares, weights 1/standard_errors^2, taken as known: the error does not use the scatter about the
-    line. Traceable. Kramers' slope: x = 1/temperature, y = log time, errors = relative errors of the times. Raises
-    ValueError for other shapes or fewer than two points.
+    line; NaN if one of them is 0. Traceable. Kramers' slope: x = 1/temperature, y = log time, errors = relative errors
+    of the times. Raises ValueError for other shapes, fewer than two points, or a negative error.
     """
-    x, y, errors = (jnp.asarray(value, float) for value in (x, y, standard_errors))
+    x, y, errors = array("x", x), array("y", y), _errors(standard_errors)
     if x.ndim != 1 or y.shape != x.shape or errors.shape != x.shape or x.shape[0] < 2:
         raise ValueError(f"x, y, standard_errors: expected (n,) each, n >= 2, got {x.shape, y.shape, errors.shape}")
     weights = errors**-2.0
@@ -110,21 +114,34 @@ def weighted_slope(x: ArrayLike, y: ArrayLike, standard_errors: ArrayLike) -> tu
 
 def log_log_slope(x: ArrayLike, y: ArrayLike, standard_errors: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """(exponent, standard error) of a power law y ~ x^exponent through positive points y +- standard_errors: the
-    `weighted_slope` of the logarithms, whose errors are the relative ones."""
-    x, y, errors = (jnp.asarray(value, float) for value in (x, y, standard_errors))
-    return weighted_slope(jnp.log(x), jnp.log(y), errors / y)
+    `weighted_slope` of the logarithms, whose errors are the relative ones. NaN if a point is not positive."""
+    x, y, errors = array("x", x), array("y", y), _errors(standard_errors)
+    if x.ndim != 1 or y.shape != x.shape or errors.shape != x.shape or x.shape[0] < 2:
+        raise ValueError(f"x, y, standard_errors: expected (n,) each, n >= 2, got {x.shape, y.shape, errors.shape}")
+    return weighted_slope(jnp.log(x), jnp.log(y), errors / jnp.abs(y))
+
+
+def _errors(standard_errors):
+    known = real("standard_errors", standard_errors)
+    if known is not None and np.any(known < 0):
+        raise ValueError(f"standard_errors: expected none below 0, got {known.min()}")
+    return array("standard_errors", standard_errors)
 
 
 def _vectors(times, exited):
-    times, exited = jnp.asarray(times, float), jnp.asarray(exited)
+    times, exited = array("times", times), floats("exited", exited)
     if times.ndim != 1 or exited.shape != times.shape or times.shape[0] < 1:
         raise ValueError(f"times and exited: expected (num_chains,) each, got {times.shape} and {exited.shape}")
+    known = None if is_traced(exited) else np.asarray(exited)
+    if known is not None and not np.all((known == 0) | (known == 1)):
+        raise ValueError(f"exited: expected truth values, 0 or 1, got {known}")
     return times, exited.astype(times.dtype)
 
 
 def _on_host(times, exited):
-    for name, value in (("times", times), ("exited", exited)):
-        if isinstance(value, Tracer):
-            raise TypeError(f"{name}: this measurement works on the host; call it outside jit and vmap, in `checks`")
-    _vectors(times, exited)
-    return np.asarray(times, float), np.asarray(exited, float)
+    times, exited = on_host("times", times), on_host("exited", exited)
+    if times.ndim != 1 or exited.shape != times.shape or times.shape[0] < 1:
+        raise ValueError(f"times and exited: expected (num_chains,) each, got {times.shape} and {exited.shape}")
+    if not np.all(np.isfinite(times) & (times >= 0)) or not np.all((exited == 0) | (exited == 1)):
+        raise ValueError("times and exited: expected finite times, 0 or later, and truth values, 0 or 1")
+    return times, exited

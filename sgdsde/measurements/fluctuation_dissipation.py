@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from sgdsde.arguments import number
+from sgdsde.measurements.chains import floats
+
 __all__ = ["euler_virial_ratio", "fluctuation_dissipation_ratio", "minibatch_gradients", "ratio_of_means"]
 
 
@@ -22,7 +25,7 @@ def ratio_of_means(numerators: ArrayLike, denominators: ArrayLike) -> tuple[jax.
     numerators a, denominators b: (..., num_chains), N chains; leading axes are samples of one chain and are averaged
     first. NaN as soon as a number is not finite. Raises ValueError for different shapes or fewer than 2 chains.
     """
-    a, b = jnp.asarray(numerators), jnp.asarray(denominators)
+    a, b = floats("numerators", numerators), floats("denominators", denominators)
     if a.shape != b.shape or a.ndim < 1 or a.shape[-1] < 2 or 0 in a.shape:
         raise ValueError(
             f"numerators: expected numerators and denominators of one shape (..., num_chains) with 2 chains or more, "
@@ -41,11 +44,11 @@ def minibatch_gradients(
     records: (num_records, num_chains, d) at every=1, num_records >= 3. Each result: (num_records - 2, num_chains, d),
     at the records 1 to num_records - 2; g_k is the minibatch gradient at x_k and m'_k the momentum buffer it makes.
     """
-    records = jnp.asarray(records)
+    records, eta, mu = floats("records", records), _rate(learning_rate), _momentum(momentum)
     if records.ndim != 3 or records.shape[0] < 3:
         raise ValueError(f"records: expected (num_records, num_chains, d), 3 records or more, got {records.shape}")
-    buffers = (records[:-1] - records[1:]) / jnp.asarray(learning_rate, records.dtype)
-    return records[1:-1], buffers[1:] - jnp.asarray(momentum, records.dtype) * buffers[:-1], buffers[1:]
+    buffers = (records[:-1] - records[1:]) / jnp.asarray(eta, records.dtype)
+    return records[1:-1], buffers[1:] - jnp.asarray(mu, records.dtype) * buffers[:-1], buffers[1:]
 
 
 def fluctuation_dissipation_ratio(
@@ -64,10 +67,11 @@ def fluctuation_dissipation_ratio(
     same step, needed where there is momentum (without it m' = g). All leading axes are averaged within a chain: for
     epoch sampling give the steps of whole epochs. Raises ValueError for different shapes, or momentum without buffers.
     """
-    x, g = jnp.asarray(positions), jnp.asarray(gradients)
+    x, g = floats("positions", positions), floats("gradients", gradients)
+    learning_rate, momentum = _rate(learning_rate), _momentum(momentum)
     if buffers is None and not (isinstance(momentum, int | float) and momentum == 0):
         raise ValueError(f"buffers: expected the momentum buffers m' of the same steps, with momentum = {momentum}")
-    m = g if buffers is None else jnp.asarray(buffers)
+    m = g if buffers is None else floats("buffers", buffers)
     if not x.shape == g.shape == m.shape or x.ndim < 2:
         raise ValueError(
             "gradients: expected positions, gradients and buffers of one shape (..., num_chains, d), got "
@@ -87,12 +91,21 @@ def euler_virial_ratio(
     positions x and potential_gradients grad V(x): (..., num_chains, d); temperature T, time_step h. With its standard
     error from chains. At h -> 0 it is equipartition, E[x . grad V] = T d.
     """
-    x, g = jnp.asarray(positions), jnp.asarray(potential_gradients)
+    x, g = floats("positions", positions), floats("potential_gradients", potential_gradients)
+    temperature, time_step = number("temperature", temperature, above=0.0), number("time_step", time_step, at_least=0.0)
     if x.shape != g.shape or x.ndim < 2:
         raise ValueError(f"potential_gradients: expected the shape of positions, {x.shape}, got {g.shape}")
     thermal = jnp.asarray(temperature, x.dtype) * x.shape[-1]
     step = jnp.asarray(time_step, x.dtype)
     return ratio_of_means(jnp.sum(x * g, axis=-1), thermal + step / 2 * jnp.sum(g**2, axis=-1))
+
+
+def _rate(learning_rate):
+    return number("learning_rate", learning_rate, above=0.0)
+
+
+def _momentum(momentum):
+    return number("momentum", momentum, at_least=0.0, below=1.0)
 
 
 @jax.jit

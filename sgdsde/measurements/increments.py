@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from sgdsde.measurements.chains import floats
+
 __all__ = ["IncrementTest", "increment_test", "whitened_increments"]
 
 
@@ -43,14 +45,14 @@ def whitened_increments(
     step_mean: m at every `before`, (..., d). step_covariance: Q, (d, d) or one for each increment (..., d, d),
     symmetric positive definite; Q^(-1/2) is its symmetric inverse root. NaN where Q is not positive definite.
     """
-    before, after, mean = (jnp.asarray(array) for array in (before, after, step_mean))
+    before, after, mean = floats("before", before), floats("after", after), floats("step_mean", step_mean)
     if before.shape != after.shape or before.shape != mean.shape or before.ndim < 1:
         raise ValueError(
             f"step_mean: expected before, after and step_mean of one shape (..., d), got {before.shape}, "
             f"{after.shape} and {mean.shape}"
         )
     size = before.shape[-1]
-    covariance = jnp.asarray(step_covariance, before.dtype)
+    covariance = floats("step_covariance", step_covariance).astype(before.dtype)
     if covariance.shape not in ((size, size), (*before.shape, size)):
         raise ValueError(
             f"step_covariance: expected shape {(size, size)} or {(*before.shape, size)}, got {covariance.shape}"
@@ -69,7 +71,7 @@ def increment_test(before: ArrayLike, whitened: ArrayLike) -> IncrementTest:
     centred and scaled by their own moments over all samples. Traceable. A chain that is not finite makes every number
     NaN. Raises ValueError for other shapes or fewer than 2 chains.
     """
-    before, whitened = jnp.asarray(before), jnp.asarray(whitened)
+    before, whitened = floats("before", before), floats("whitened", whitened)
     if before.shape != whitened.shape or before.ndim not in (2, 3) or before.shape[-2] < 2:
         raise ValueError(
             "whitened: expected the shape of before, (num_steps, num_chains, d) or (num_chains, d) with 2 chains or "

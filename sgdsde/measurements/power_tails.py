@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.optimize
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from scipy.special import digamma, polygamma
+
+from sgdsde.arguments import count, number
+from sgdsde.measurements.chains import on_host
 
 __all__ = ["TailExponent", "loss_exponent", "loss_exponent_of_mean", "tail_exponent", "tail_exponents"]
 
@@ -86,10 +88,15 @@ def tail_exponents(samples: ArrayLike, counts: ArrayLike) -> tuple[np.ndarray, n
 
     counts: integers of at least 3, (num_counts,). Neighbouring points share samples. samples as in `tail_exponent`.
     """
-    counts = np.asarray(counts)
-    logs = _largest_logs(samples, int(np.max(counts)), 3)
-    if np.min(counts) < 3:
-        raise ValueError(f"counts: expected 3 exceedances or more, got {np.min(counts)}")
+    counts = on_host("counts", counts)
+    if (
+        counts.ndim != 1
+        or counts.size == 0
+        or not np.all(np.isfinite(counts) & (counts >= 3) & (counts == np.floor(counts)))
+    ):
+        raise ValueError(f"counts: expected whole numbers (num_counts,), 3 or more, got {counts}")
+    counts = counts.astype(int)
+    logs = _largest_logs(samples, int(np.max(counts)), 3, "counts")
     exponents = (counts - 1) / (np.cumsum(logs)[counts - 1] - counts * logs[counts])
     return exponents, exponents / np.sqrt(counts - 2)
 
@@ -105,7 +112,9 @@ def loss_exponent(
     (numpy.inf: none). The standard error holds whether or not the density is a power (delta method). Raises
     TypeError or ValueError naming the argument.
     """
-    ratio = _concrete("losses", losses).ravel() / minimum_loss
+    minimum_loss = _one("minimum_loss", minimum_loss, above=0.0)
+    largest_ratio = _largest_ratio(largest_ratio)
+    ratio = on_host("losses", losses).ravel() / minimum_loss
     if not np.min(ratio, initial=np.inf) >= 1 - 1e-6:
         raise ValueError(
             f"losses: expected none below minimum_loss = {minimum_loss}, got {np.min(ratio) * minimum_loss}"
@@ -123,9 +132,11 @@ def loss_exponent_of_mean(
     mean: ArrayLike, standard_error: ArrayLike, *, num_directions: int, largest_ratio: float
 ) -> tuple[float, float]:
     """`loss_exponent` from the mean of log(L/L_*) over the losses up to largest_ratio, and its standard error."""
-    mean, error = float(_concrete("mean", mean)), float(_concrete("standard_error", standard_error))
-    if num_directions < 1 or not largest_ratio > 1:
-        raise ValueError(f"expected num_directions >= 1 and largest_ratio > 1, got {num_directions}, {largest_ratio}")
+    mean, error = _one("mean", mean), _one("standard_error", standard_error, at_least=0.0)
+    num_directions, largest_ratio = (
+        count("num_directions", num_directions, at_most=1_000),
+        _largest_ratio(largest_ratio),
+    )
     half = num_directions / 2
     if np.isinf(largest_ratio):
         expected = lambda phi: (digamma(phi) - digamma(phi - half), polygamma(1, phi - half) - polygamma(1, phi))
@@ -154,22 +165,28 @@ def _cut_moments(phi, num_directions, largest_ratio):
     return mean, weights @ (logs - mean) ** 2
 
 
-def _largest_logs(samples, count, fewest):
-    """log|x| of the `count` + 1 largest, falling."""
-    sizes = np.abs(_concrete("samples", samples).ravel())
-    if count < fewest or count != int(count):
-        raise ValueError(f"num_exceedances: expected an integer of at least {fewest}, got {count}")
-    if sizes.size <= count:
-        raise ValueError(f"samples: expected more than num_exceedances = {count}, got {sizes.size}")
+def _largest_ratio(value):
+    """Above 1; infinite where the law is not cut."""
+    return (
+        np.inf if np.array_equal(on_host("largest_ratio", value), np.inf) else _one("largest_ratio", value, above=1.0)
+    )
+
+
+def _one(field, value, **bounds):
+    """One finite number in a range, on the host."""
+    on_host(field, value)
+    return float(number(field, value, **bounds))
+
+
+def _largest_logs(samples, num_exceedances, fewest, field="num_exceedances"):
+    """log|x| of the `num_exceedances` + 1 largest, falling."""
+    sizes = np.abs(on_host("samples", samples).ravel())
+    num_exceedances = count(field, num_exceedances, at_least=fewest)
+    if sizes.size <= num_exceedances:
+        raise ValueError(f"samples: expected more than {field} = {num_exceedances}, got {sizes.size}")
     if not np.all(np.isfinite(sizes)):
         raise ValueError("samples: expected finite numbers; a chain that diverged has no place in a stationary law")
-    largest = -np.sort(-np.partition(sizes, sizes.size - count - 1)[-count - 1 :])
+    largest = -np.sort(-np.partition(sizes, sizes.size - num_exceedances - 1)[-num_exceedances - 1 :])
     if not largest[-1] > 0 or largest[0] == largest[-1]:
         raise ValueError("samples: expected different sizes above 0 among the exceedances")
     return np.log(largest)
-
-
-def _concrete(name, value):
-    if isinstance(value, Tracer):
-        raise TypeError(f"{name}: expected numbers, got a traced array; estimate outside jit and vmap")
-    return np.asarray(value, float)

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtr, stdtrit
 
+from sgdsde.arguments import count, number
+from sgdsde.measurements.chains import on_host
 from sgdsde.measurements.stable_law import distribution_function, quantile_table
 from sgdsde.measurements.tails import (
     FREQUENCIES,
     SLOPE,
     block_tail_index,
-    characteristic_tail_index,
+    fitted_stable_law,
     in_blocks,
     log_moment_tail_index,
     quantile_tail_index,
@@ -23,6 +25,8 @@ from sgdsde.measurements.tails import (
 __all__ = ["TailReport", "tail_report"]
 
 _FEWEST = 200  # samples from which the interval was found to hold what it says
+_REJECTED = 0.01
+"""the p-value below which a stable law is rejected: 100 simulations are the fewest that can give one"""
 _AT_ONCE = 2_000_000  # simulated numbers held at a time
 _POINTS = np.tan(np.pi * (np.arange(1, 200) / 200 - 0.5))
 """Where distribution functions are compared, in units of the scale: Cauchy's quantiles, out to 64 scales"""
@@ -43,6 +47,9 @@ class TailReport:
     quantile_index, log_moment_index: the other estimates; far from each other they deny a stable law too.
     block_index: the published estimator, in blocks of `block_size`; null_index and null_spread: mean and standard
         deviation of the same on Gaussian samples. A block_index within the null's spread says nothing of heavy tails.
+    student_degrees, student_distance: of the nearest Student's t that has a variance (2.1 to 1,000 degrees, of the
+        samples' quartiles), and its distance from the samples; student_p_value: as fit_p_value. Unless it is below 1 %,
+        samples of this size cannot tell the stable law from one of finite variance with heavy tails.
     """
 
     num_samples: int
@@ -63,16 +70,31 @@ class TailReport:
     block_index: float
     null_index: float
     null_spread: float
+    student_degrees: float
+    student_distance: float
+    student_p_value: float
 
     @property
     def is_stable(self) -> bool:
         """Whether neither the fit nor the decimation test rejects a symmetric stable law at 1 %."""
-        return self.fit_p_value >= 0.01 and self.decimation_p_value >= 0.01
+        return self.fit_p_value >= _REJECTED and self.decimation_p_value >= _REJECTED
+
+    @property
+    def excludes_finite_variance(self) -> bool:
+        """Whether every Student's t of 2.1 degrees or more, which has a variance, is rejected at 1 %: farther from
+        the samples than the fitted stable law from its own. Else nothing here tells the two apart."""
+        return self.student_p_value < _REJECTED
 
     def __str__(self) -> str:
         low, high = self.interval
         verdict = "not rejected" if self.is_stable else "REJECTED: the index is not that of a stable law"
         verdict = verdict if np.isfinite(self.index) else "cannot be fitted"
+        if self.is_stable and not self.excludes_finite_variance:
+            verdict += (
+                f", nor is a law of finite variance (Student's t of {self.student_degrees:.3g} degrees, distance "
+                f"{self.student_distance:.4f}, p = {self.student_p_value:.3f}): {self.num_samples} samples do not tell "
+                "them apart"
+            )
         return "\n".join(
             [
                 f"tail index {self.index:.3f} +- {self.index_error:.3f}, {self.level:.0%} interval {low:.3f} to "
@@ -104,7 +126,8 @@ def tail_report(
     the known centre, 0 for gradient noise; None subtracts the median. gaussian_samples: (num_sets, num_samples),
     Gaussian samples of the same covariance (the same observable gives them), for the published estimator's null; None
     takes independent ones. key: draws the num_simulations sets of the fitted law that give the p-values, which are
-    multiples of 1/(num_simulations + 1), and the Gaussian ones.
+    multiples of 1/(num_simulations + 1) (100 simulations or more, so that one below 1 % is among them), and the
+    Gaussian ones.
 
     The interval inverts the test |estimate - a| <= z s(a)/sqrt(num_samples), s(a)^2 the exact asymptotic variance of
     the estimate under index a: near 2 one rare jump decides, and an error taken from the samples is too small (83 %
@@ -114,9 +137,10 @@ def tail_report(
     A sample that is not finite makes everything NaN. Raises ValueError or TypeError naming the argument.
     """
     x, null = _checked(samples, gaussian_samples, level, num_simulations)
+    _require_key(key)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel())
     size, decimation, block_size = x.size, max(2, int(x.size ** (1 / 3))), max(2, int(np.sqrt(x.size)))
-    middle = float(_middle(x)) if center is None else float(center)
+    middle = float(_middle(x)) if center is None else float(number("center", center))
     recentre = center is None
     measured = _fitted(x[None] - middle, decimation)
     index, scale, distance, shift = (float(value[0]) for value in measured)
@@ -126,6 +150,7 @@ def tail_report(
         null = generator.standard_normal((min(num_simulations, max(1, _AT_ONCE // size)), size))
     nulls = block_tail_index(null - (_middle(null)[:, None] if recentre else 0), block_size)
     known = np.isfinite(index)
+    degrees, student = _nearest_student(x - middle) if known else (np.nan, np.nan)
     return TailReport(
         num_samples=size,
         center=middle,
@@ -145,7 +170,15 @@ def tail_report(
         block_index=float(block_tail_index(x - middle, block_size)),
         null_index=float(np.mean(nulls)),
         null_spread=float(np.std(nulls, ddof=1)) if nulls.size > 1 else np.nan,
+        student_degrees=degrees,
+        student_distance=student,
+        student_p_value=as_far(distances, student) if known else np.nan,
     )
+
+
+def _require_key(key):
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
+        raise TypeError(f"key: expected one key, as jax.random.key makes it, got {type(key).__name__}")
 
 
 def _middle(x):
@@ -155,8 +188,8 @@ def _middle(x):
 
 def _fitted(x, decimation):
     """(index, scale, distance of the fit, decimated index - index) of sets of centred samples (num_sets, size)."""
-    index, scale = characteristic_tail_index(x)
-    decimated, _ = characteristic_tail_index(in_blocks(x, decimation).sum(axis=-1))
+    index, scale = fitted_stable_law(np, x)
+    decimated, _ = fitted_stable_law(np, in_blocks(x, decimation).sum(axis=-1))
     distance = [_distance(*one) for one in zip(x, index, scale, strict=True)]
     return index, scale, np.array(distance), decimated - index
 
@@ -166,6 +199,19 @@ def _distance(x, index, scale):
         return np.nan
     fractions = np.searchsorted(np.sort(x), scale * _POINTS, side="right") / x.size
     return np.max(np.abs(fractions - distribution_function(_POINTS, min(index, 2.0))))
+
+
+def _nearest_student(x):
+    """Degrees of freedom, from 2.1 on, of the Student's t of the samples' quartiles that is nearest to them, and its
+    largest distance from their distribution function."""
+    half = np.subtract(*np.quantile(x, [0.75, 0.25])) / 2
+    degrees = np.concatenate([np.linspace(2.1, 10, 80), np.geomspace(10, 1_000, 20)[1:]])
+    points = half * _POINTS
+    fractions = np.searchsorted(np.sort(x), points, side="right") / x.size
+    laws = stdtr(degrees[:, None], _POINTS * stdtrit(degrees, 0.75)[:, None])
+    distances = np.abs(laws - fractions).max(axis=1)
+    best = int(np.argmin(distances))
+    return float(degrees[best]), float(distances[best])
 
 
 def _simulated(generator, index, size, decimation, recentre, num_simulations):
@@ -221,20 +267,16 @@ def _interval(index, size, level):
 
 
 def _checked(samples, gaussian_samples, level, num_simulations):
-    for name, value in (("samples", samples), ("gaussian_samples", gaussian_samples)):
-        if isinstance(value, Tracer):
-            raise TypeError(f"{name}: expected numbers, got a traced array; call tail_report outside jit and vmap")
-    x = np.asarray(samples, float)
+    x = on_host("samples", samples)
     x = x if np.isfinite(x).all() else np.full_like(x, np.nan)
     if x.ndim != 1 or x.size < _FEWEST:
         raise ValueError(f"samples: expected (num_samples,), at least {_FEWEST} of them, got shape {x.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a probability between 0 and 1, got {level}")
-    if num_simulations < 1:
-        raise ValueError(f"num_simulations: expected at least 1, got {num_simulations}")
+    number("level", level, above=0.0, below=1.0)
+    fewest = f"a p-value is a multiple of 1/(num_simulations + 1), and one below {_REJECTED:g} has to be among them"
+    count("num_simulations", num_simulations, at_least=round(1 / _REJECTED), at_most=1_000_000, mend=fewest)
     if gaussian_samples is None:
         return x, None
-    null = np.atleast_2d(np.asarray(gaussian_samples, float))
+    null = np.atleast_2d(on_host("gaussian_samples", gaussian_samples))
     if null.ndim != 2 or null.shape[1] != x.size:
         raise ValueError(f"gaussian_samples: expected (num_sets, {x.size}) as the samples, got {null.shape}")
     return x, null

@@ -19,8 +19,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.arguments import count
 from sgdsde.laws import Sampling, minibatch, minibatch_indices, normals
-from sgdsde.measurements.tails import block_tail_index, characteristic_tail_index
+from sgdsde.measurements.tails import FEWEST, block_tail_index, characteristic_tail_index
 from sgdsde.noise import check_batch, covariance_factor
 from sgdsde.observables.losses import over_examples
 from sgdsde.problem import Problem, gradient, gradient_covariance_trace, weighted_gradient
@@ -157,10 +158,9 @@ def noise_tail_index(
     What counts is index against null, over several keys or chains: the null is what Gaussian noise gives here, 2 but
     for the finite number of batches. For 100 batches the first scatters by about 0.05 (its null), the second by some
     tenths. Neither says that the noise is stable: for that give `projected_noise` to `tail_report`.
-    Raises ValueError for fewer than 4 batches.
+    Raises ValueError for fewer than 100 batches, of which `characteristic_tail_index` now and then makes no index.
     """
-    if num_batches < 4:
-        raise ValueError(f"num_batches: expected at least 4, got {num_batches}")
+    num_batches = count("num_batches", num_batches, at_least=FEWEST, mend="fewer give no index, now and then")
     rows = projected_noise(problem, batch_size, sampling, num_batches, key, params)
     both = jnp.stack([rows["noise"], rows["gaussian"]])
     index, null = jnp.mean(characteristic_tail_index(both)[0], axis=1)

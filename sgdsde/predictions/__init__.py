@@ -5,6 +5,7 @@ Second moments of `regression`, its tails (`kesten`, `power_laws`) and law, stab
 `superposition` run on the host in float64 and refuse tracers.
 """
 
+from sgdsde.predictions.balanced_steps import BalancedLaw, euler_balanced_law, sgd_balanced_law
 from sgdsde.predictions.covariances import euler_covariance, sde_covariance, sgd_covariance
 from sgdsde.predictions.deep_linear import (
     balance_changes,
@@ -140,6 +141,7 @@ from sgdsde.predictions.stochastic_collapse import (
 from sgdsde.predictions.superposition import SuperpositionPolygon, superposition_loss, superposition_polygon
 
 __all__ = [
+    "BalancedLaw",
     "ChainExit",
     "FokkerPlanckSolution",
     "HelmholtzParts",
@@ -178,6 +180,7 @@ __all__ = [
     "epoch_autocovariance",
     "epoch_covariance",
     "epoch_noise_autocovariance",
+    "euler_balanced_law",
     "euler_covariance",
     "euler_scale",
     "explicit_transition",
@@ -242,6 +245,7 @@ __all__ = [
     "sde_scale",
     "sde_tail_exponent",
     "sgd_angular_momentum",
+    "sgd_balanced_law",
     "sgd_covariance",
     "sgd_current",
     "sgd_entropy_production",

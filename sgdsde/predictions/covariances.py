@@ -6,9 +6,10 @@ covariance C, rate eta, microstep dt (0: SDE, eta / substeps: Euler, eta: SGD) a
     S_ij = eta C_ij / [(1 - mu)(h_i + h_j) + dt (mu (h_i^2 + h_j^2) - (1 + mu^2) h_i h_j) / (1 - mu^2)].
 
 C need not commute with H. `noise_covariance` is always that of the *minibatch* gradient: Sigma / B with replacement.
-Inputs are matrices (d, d), or scalars for d = 1; the result has the shape of `hessian`. Traceable; matrix products at
-full precision. Concrete inputs without a stationary law raise ValueError; under a trace they give NaN. Derivatives in
-`hessian` itself need distinct curvatures.
+Inputs are matrices (d, d), or scalars for d = 1; the result has the shape of `hessian`. Rates and momentum are one
+number each: sweep them with jax.vmap. Traceable; matrix products at full precision. Concrete inputs out of range or
+without a stationary law raise ValueError; under a trace they give NaN. Derivatives in `hessian` itself need distinct
+curvatures.
 """
 
 import jax
@@ -17,13 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import (
-    require_momentum,
-    require_positive,
-    require_symmetric,
-    require_whole,
-    stationary,
-)
+from sgdsde.predictions.requirements import momentum_of, number, require_symmetric, stationary, whole_number
 
 
 def sde_covariance(hessian: ArrayLike, noise_covariance: ArrayLike, *, learning_rate: ArrayLike) -> Array:
@@ -43,7 +38,7 @@ def euler_covariance(
     H = `hessian`, C = `noise_covariance`, eta = `learning_rate`. One substep is SGD's own covariance; many approach
     `sde_covariance`. Needs H positive definite and dt * max curvature < 2.
     """
-    require_whole(substeps=substeps)
+    substeps = whole_number("substeps", substeps)
     return _covariance(hessian, noise_covariance, learning_rate, 1.0 / substeps, 0.0)
 
 
@@ -61,15 +56,14 @@ def sgd_covariance(
 
 def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
     """Rate and momentum as arrays, curvatures, eigenvectors of H, and C between them; the arguments checked."""
-    require_positive(learning_rate=learning_rate)
-    require_momentum(momentum)
+    eta, mu = number("learning_rate", learning_rate, above=0.0), momentum_of(momentum)
     require_symmetric("hessian", hessian, semidefinite=False)
     require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
     if np.shape(hessian) != np.shape(noise_covariance):
         raise ValueError(
             f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"
         )
-    return _eigenmodes(*(jnp.asarray(value, float) for value in (hessian, noise_covariance, learning_rate, momentum)))
+    return _eigenmodes(*(jnp.asarray(value, float) for value in (hessian, noise_covariance, eta, mu)))
 
 
 @jax.jit

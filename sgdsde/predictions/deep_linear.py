@@ -23,7 +23,16 @@ from jax import Array
 from jax.typing import ArrayLike
 from scipy.special import hyp2f1
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole
+from sgdsde.predictions.requirements import (
+    array,
+    count,
+    number,
+    on_host,
+    real,
+    require,
+    require_broadcast,
+    require_positive,
+)
 
 __all__ = [
     "balance_changes",
@@ -69,28 +78,37 @@ def learning_time(strength: ArrayLike, *, target: ArrayLike, start: ArrayLike, n
     """
     strength, target, start = _strengths(num_layers, strength=strength, target=target, start=start)
     low, high = np.minimum(start, target), np.maximum(start, target)
-    is_between = (strength >= low - 1e-12 * high) & (strength <= high * (1 + 1e-12))
-    require("strength", strength, lambda _: is_between, "strengths from start to target")
+    if not np.all((strength >= low - 1e-12 * high) & (strength <= high * (1 + 1e-12))):
+        raise ValueError(f"strength: expected from start = {start} to target = {target}, got {strength}")
     strength = np.clip(strength, low, high)  # a start that came out of `mode_strength` has been rounded
     return _elapsed(strength / target, start / target, target, num_layers)
 
 
 def half_learning_time(*, target: ArrayLike, start: ArrayLike, num_layers: int) -> np.ndarray:
     """The time at which a mode has half of its target, `learning_time` at target/2; start is below that."""
-    return learning_time(on_host("target", target) / 2, target=target, start=start, num_layers=num_layers)
+    target = on_host("target", target)
+    require("target", target, lambda s: (s > 0) & np.isfinite(s), "finite and positive")
+    if not np.all(on_host("start", start) <= target / 2):
+        raise ValueError(f"start: expected at most half of target = {target}, got {start}")
+    return learning_time(target / 2, target=target, start=start, num_layers=num_layers)
 
 
 def saddle_loss(targets: ArrayLike, is_learnt: ArrayLike) -> Array:
     """The loss at the saddle (or minimum) where the modes with is_learnt have their targets s_i and the others are 0:
     half the sum of s_i^2 over the modes that are not learnt. targets, is_learnt: (k,)."""
-    targets = jnp.asarray(targets, float)
-    return jnp.sum(jnp.where(jnp.asarray(is_learnt), 0, targets**2)) / 2
+    targets, is_learnt = _targets(targets), jnp.asarray(is_learnt)
+    if is_learnt.shape != targets.shape or is_learnt.dtype != bool:
+        raise ValueError(
+            f"is_learnt: expected truth values of the shape of targets, {targets.shape}, got {is_learnt.dtype}"
+            f"{list(is_learnt.shape)}"
+        )
+    return jnp.sum(jnp.where(is_learnt, 0, targets**2)) / 2
 
 
 def plateau_losses(targets: ArrayLike) -> Array:
     """Losses of the k + 1 saddles visited when k modes are learnt one by one, the strongest first: the first entry is
     the loss with nothing learnt, half the sum of all s_i^2, the last is 0."""
-    squares = jnp.sort(jnp.asarray(targets, float)) ** 2 / 2
+    squares = jnp.sort(_targets(targets)) ** 2 / 2
     return jnp.concatenate([jnp.zeros(1, squares.dtype), jnp.cumsum(squares)])[::-1]
 
 
@@ -107,10 +125,12 @@ def mode_noise(
     whether noise peaks before or after half of the target is learnt: see `mode_noise_peak`. Source: Corlouer et al.
     2026 (2604.06366) for the question; derived here.
     """
-    require_whole(num_layers=num_layers)
-    strength, target = jnp.asarray(strength, float), jnp.asarray(target, float)
+    num_layers = count("num_layers", num_layers)
+    strength, target = array("strength", strength, at_least=0.0), array("target", target, at_least=0.0)
+    label_variance = array("label_variance", label_variance, at_least=0.0)
+    require_broadcast(strength=strength, target=target, label_variance=label_variance)
     squared_length = num_layers * strength ** (2 - 2 / num_layers)
-    variance = squared_length * (2 * (target - strength) ** 2 + jnp.asarray(label_variance, float))
+    variance = squared_length * (2 * (target - strength) ** 2 + label_variance)
     return {"weights": variance, "strength": squared_length * variance}
 
 
@@ -120,8 +140,7 @@ def mode_noise_peak(*, target: ArrayLike, num_layers: int) -> dict[str, Array]:
     "weights": s (N - 1)/(2N - 1), always before half of the target; "strength": s (2N - 2)/(3N - 2), half of it for
     two layers and later for more, but before two thirds.
     """
-    require_whole(num_layers=num_layers)
-    target, n = jnp.asarray(target, float), num_layers
+    n, target = count("num_layers", num_layers), array("target", target, above=0.0)
     return {"weights": target * (n - 1) / (2 * n - 1), "strength": target * (2 * n - 2) / (3 * n - 2)}
 
 
@@ -135,18 +154,36 @@ def balance_changes(gradients: Sequence[ArrayLike], *, learning_rate: ArrayLike)
     is eta^2 (W_1 G^T G W_1^T - W_2^T G G^T W_2); for scalars (u^2 - w^2)' = (u^2 - w^2)(1 - eta^2 G^2) (Ziyin et al.
     2023, 2308.06671).
     """
-    require_positive(learning_rate=learning_rate)
+    eta = number("learning_rate", learning_rate, above=0.0)
+    if not isinstance(gradients, list | tuple) or not gradients:
+        raise TypeError(f"gradients: expected a sequence (g_1, ..., g_N) of matrices, got {type(gradients).__name__}")
+    shapes = []
+    for place, gradient in enumerate(gradients):
+        real(f"gradients[{place}]", gradient)
+        shapes.append(jnp.shape(gradient))
+    if not all(len(shape) == 2 for shape in shapes) or any(a[0] != b[1] for a, b in itertools.pairwise(shapes)):
+        raise ValueError(
+            f"gradients: expected matrices, each with as many columns as the one before has rows, got {shapes}"
+        )
     layers = [jnp.asarray(gradient) for gradient in gradients]
-    square = jnp.square(jnp.asarray(learning_rate, layers[0].dtype))
+    square = jnp.square(jnp.asarray(eta, layers[0].dtype))
     outer = lambda first, second: jnp.matmul(first, second, precision="highest")
     return tuple(square * (outer(b.T, b) - outer(a, a.T)) for a, b in itertools.pairwise(layers))
 
 
+def _targets(targets):
+    targets = array("targets", targets, at_least=0.0)
+    if targets.ndim != 1:
+        raise ValueError(f"targets: expected shape (k,), one singular value a mode, got {targets.shape}")
+    return targets
+
+
 def _strengths(num_layers, **arguments):
     """The arguments on the host, broadcast together; target and start positive (a single layer may start at 0)."""
-    require_whole(num_layers=num_layers)
+    count("num_layers", num_layers)
     arrays = {name: on_host(name, value) for name, value in arguments.items()}
     require_positive(target=arrays["target"])
+    require_broadcast(**arrays)
     least = 0.0 if num_layers == 1 else np.nextafter(0, 1)
     require("start", arrays["start"], lambda u: (u >= least) & np.isfinite(u), "positive strengths: 0 is a saddle")
     return np.broadcast_arrays(*arrays.values())

@@ -18,7 +18,7 @@ Source: Kuehn and Rosenow 2023 (arXiv 2306.05300), whose formulas are those of s
 import numpy as np
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require_momentum, require_positive, require_symmetric
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require_symmetric
 
 
 def epoch_covariance(
@@ -55,6 +55,7 @@ def epoch_autocovariance(
 
     Shape (n // B, num_lags, d, d); at lag 0 `epoch_covariance`. Its mean over axis 0 is that of a random step.
     """
+    num_lags = count("num_lags", num_lags)
     modes, states, powers, sums, within = _stationary(
         hessian, gradient_covariance, learning_rate, num_examples, batch_size, momentum, num_lags
     )
@@ -89,9 +90,8 @@ def _stationary(hessian, gradient_covariance, learning_rate, num_examples, batch
     require_symmetric("hessian", hessian, semidefinite=False)
     sigma, (own, within) = _sigma(gradient_covariance), _shares(num_examples, batch_size)
     curvature = np.atleast_2d(on_host("hessian", hessian))
-    eta, mu = float(on_host("learning_rate", learning_rate)), float(on_host("momentum", momentum))
-    require_positive(learning_rate=eta)
-    require_momentum(mu)
+    eta = one_on_host("learning_rate", learning_rate, above=0.0)
+    mu = one_on_host("momentum", momentum, at_least=0.0, below=1.0)
     if curvature.shape != sigma.shape:
         raise ValueError(f"gradient_covariance: expected the shape of hessian, {curvature.shape}, got {sigma.shape}")
     values, modes = np.linalg.eigh(curvature)
@@ -126,15 +126,11 @@ def _stationary(hessian, gradient_covariance, learning_rate, num_examples, batch
 
 def _shares(num_examples, batch_size):
     """Of Sigma: the variance of one minibatch, and minus the covariance of two of the same epoch."""
-    for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-    if num_examples < 2 or batch_size > num_examples:
-        raise ValueError(f"batch_size: expected at most num_examples = {num_examples} >= 2, got {batch_size}")
+    num_examples = count("num_examples", num_examples, at_least=2)
+    batch_size = count("batch_size", batch_size, at_most=num_examples, mend=f"num_examples is {num_examples}")
     return (num_examples - batch_size) / (batch_size * (num_examples - 1)), 1 / (num_examples - 1)
 
 
 def _sigma(gradient_covariance):
-    sigma = np.atleast_2d(on_host("gradient_covariance", gradient_covariance))
-    require_symmetric("gradient_covariance", sigma, semidefinite=True)
-    return sigma
+    require_symmetric("gradient_covariance", on_host("gradient_covariance", gradient_covariance), semidefinite=True)
+    return np.atleast_2d(np.asarray(gradient_covariance, float))

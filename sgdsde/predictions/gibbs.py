@@ -9,7 +9,7 @@ from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import require, require_positive, require_whole
+from sgdsde.predictions.requirements import array, number, require, require_function, require_positive, require_whole
 
 
 def temperature(*, learning_rate: ArrayLike, batch_size: ArrayLike, gradient_variance: ArrayLike) -> ArrayLike:
@@ -51,8 +51,9 @@ def gibbs_density(potential: Callable[[Array], Array], temperature: ArrayLike, g
 
 
 def _energies_and_log_partition(potential, temperature, grid):
-    require_positive(temperature=temperature)
-    points, weights = points_and_weights(jnp.asarray(grid, float))
+    require_function(potential=potential)
+    temperature = number("temperature", temperature, above=0.0)
+    points, weights = points_and_weights(array("grid", grid))
     energies = jax.vmap(potential)(points.reshape(-1, points.shape[-1]))
     if energies.shape != (weights.size,):
         raise ValueError(f"potential: expected a scalar for params (d,), got shape {energies.shape[1:]}")

@@ -18,8 +18,11 @@ def points_and_weights(grid):
     else:
         raise ValueError(f"grid: expected shape (m,) or (m1, m2, 2) with two points or more an axis, got {grid.shape}")
     if not is_traced(grid):
-        if not all(np.all(np.asarray(axis)[1:] > np.asarray(axis)[:-1]) for axis in axes):
-            raise ValueError('grid: expected axes that increase strictly; build it with meshgrid(..., indexing="ij")')
+        axes_known = [np.asarray(axis) for axis in axes]
+        if not all(np.isfinite(axis).all() and np.all(axis[1:] > axis[:-1]) for axis in axes_known):
+            raise ValueError(
+                'grid: expected finite axes that increase strictly; build it with meshgrid(..., indexing="ij")'
+            )
         if len(axes) == 2 and not np.array_equal(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1), grid):
             raise ValueError("grid: expected a product of two axes, stack(meshgrid(first, second, indexing='ij'), -1)")
     weights = [_trapezoid(axis) for axis in axes]

@@ -16,7 +16,7 @@ import scipy.linalg
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_tail_index, require_whole
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require, require_function
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -42,6 +42,7 @@ def stationary_density(transition_density: Kernel, grid: ArrayLike) -> Stationar
     Raises ValueError if the chain loses or gains more than 1 % of its mass a step: the grid is too narrow, or too
     coarse for the kernel (the spacing should not exceed its standard deviation); or if it does not pass between wells.
     """
+    require_function(transition_density=transition_density)
     grid = on_host("grid", grid)
     density, lost_mass, truncation, rounding = _solve(transition_density, grid)
     if not lost_mass < 0.01:
@@ -107,6 +108,7 @@ def explicit_transition(
     `gradient` is vectorised, (..., d) -> (..., d) (for a JAX function, `jnp.vectorize` with signature "(d)->(d)").
     The noise may depend on the state it leaves (Ito). Gaussian noise of any covariance has tail index 2.
     """
+    require_function(gradient=gradient, noise_density=noise_density)
     step, kick = _step_and_kick(learning_rate, substeps, tail_index)
 
     def transition(following, current):
@@ -131,6 +133,7 @@ def implicit_transition(
     keep their tails, so the grid may reach far out (`numpy.sinh` of a uniform one), if it still resolves the kernel
     there, whose width falls by the Jacobian. Raises ValueError where 1 + dt U'' <= 0.
     """
+    require_function(gradient=gradient, curvature=curvature, noise_density=noise_density)
     step, kick = _step_and_kick(learning_rate, substeps, tail_index)
 
     def transition(following, current):
@@ -145,8 +148,7 @@ def implicit_transition(
 
 
 def _step_and_kick(learning_rate, substeps, tail_index):
-    require_positive(learning_rate=on_host("learning_rate", learning_rate))
-    require_whole(substeps=substeps)
-    require_tail_index(on_host("tail_index", tail_index))
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    substeps, tail_index = count("substeps", substeps), one_on_host("tail_index", tail_index, above=0.0, at_most=2.0)
     step = learning_rate / substeps
     return step, learning_rate ** (1 - 1 / tail_index) * step ** (1 / tail_index)

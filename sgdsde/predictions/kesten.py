@@ -24,7 +24,7 @@ import scipy.optimize
 import scipy.special
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require
 
 MOST_SUMS = 2_000_000
 """distinct sums of squares of a minibatch that are enumerated at most"""
@@ -58,8 +58,8 @@ def gaussian_almost_sure_critical_learning_rate(*, input_variance: float, batch_
     Between `gaussian_critical_learning_rate` and this one the law is stationary with infinite variance: a variance
     printed there is an artefact of the number of samples.
     """
-    require_positive(input_variance=on_host("input_variance", input_variance))
-    require_whole(batch_size=batch_size)
+    input_variance = one_on_host("input_variance", input_variance, above=0.0)
+    batch_size = count("batch_size", batch_size)
 
     def exponent(reach):
         return _log_moment_rate(*_gaussian_factor(reach, batch_size, 0.0), 0.0)
@@ -90,9 +90,10 @@ def sde_tail_exponent(*, curvature: float, noise_growth: float, learning_rate: f
     For regression b is the variance of the squared inputs: 2 h^2 for normal ones, hence 1 + B / (eta h). SGD with this
     noise has another exponent, also as eta -> 0.
     """
-    arguments = {"curvature": curvature, "noise_growth": noise_growth, "learning_rate": learning_rate}
-    require_positive(**{name: on_host(name, value) for name, value in arguments.items()})
-    require_whole(batch_size=batch_size)
+    curvature = one_on_host("curvature", curvature, above=0.0)
+    noise_growth = one_on_host("noise_growth", noise_growth, above=0.0)
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    batch_size = count("batch_size", batch_size)
     return float(1 + 2 * batch_size * curvature / (learning_rate * noise_growth))
 
 
@@ -154,10 +155,9 @@ def almost_sure_critical_learning_rate(inputs: ArrayLike, *, batch_size: int) ->
 
 def _reach(input_variance, learning_rate, batch_size):
     """r = eta m2 / B: a = 1 - r Y, Y chi-square of B degrees."""
-    arguments = {"input_variance": input_variance, "learning_rate": learning_rate}
-    require_positive(**{name: on_host(name, value) for name, value in arguments.items()})
-    require_whole(batch_size=batch_size)
-    return float(learning_rate * input_variance / batch_size)
+    input_variance = one_on_host("input_variance", input_variance, above=0.0)
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    return learning_rate * input_variance / count("batch_size", batch_size)
 
 
 def _gaussian_factor(reach, batch_size, kappa):
@@ -185,7 +185,7 @@ def _gaussian_factor(reach, batch_size, kappa):
 
 def _finite_factor(inputs, learning_rate, batch_size):
     """log|a| of every distinct minibatch and the logarithms of their probabilities."""
-    require_positive(learning_rate=on_host("learning_rate", learning_rate))
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
     sums, weights = _batch_sums(_squares(inputs), batch_size)
     with np.errstate(divide="ignore"):
         return np.log(np.abs(1 - learning_rate / batch_size * sums)), np.log(weights)
@@ -203,7 +203,7 @@ def _squares(inputs):
 def _batch_sums(squares, batch_size):
     """The distinct sums of `batch_size` of the squares, rising, and their probabilities: the square of one more example
     is added at a time and sums that are equal to rounding are put together."""
-    require_whole(batch_size=batch_size)
+    batch_size = count("batch_size", batch_size)
     values, counts = _merged(squares, np.full(squares.size, 1 / squares.size))
     sums, weights = values, counts
     for _ in range(int(batch_size) - 1):

@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import require_positive, require_symmetric, require_whole, stationary
+from sgdsde.predictions.requirements import number, require_symmetric, stationary, whole_number
 
 __all__ = ["label_noise_covariance"]
 
@@ -27,10 +27,10 @@ def label_noise_covariance(
     stays; the formula is its limit). Traceable; NaN under a trace where there is no stationary law, else ValueError.
     Source: Blanc et al. 2020 (1904.09080) for the isotropy; S is the discrete Lyapunov equation's solution.
     """
-    require_positive(label_variance=label_variance, learning_rate=learning_rate)
-    require_whole(batch_size=batch_size)
+    eta = jnp.asarray(number("learning_rate", learning_rate, above=0.0), float)
+    label_variance = number("label_variance", label_variance, above=0.0)
+    batch_size = whole_number("batch_size", batch_size)
     require_symmetric("hessian", hessian, semidefinite=True)
-    eta = jnp.asarray(learning_rate, float)
     curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(jnp.asarray(hessian, float)))
     variances = eta * jnp.asarray(label_variance, float) / jnp.asarray(batch_size, float) / (2 - eta * curvatures)
     covariance = jnp.einsum("ai,i,bi->ab", modes, variances, modes, precision="highest").reshape(np.shape(hessian))

@@ -2,8 +2,9 @@
 
 Arguments as for `covariances.sgd_covariance`: H = `hessian` (d, d), a number for d = 1, C = `noise_covariance` that of
 the *minibatch* gradient, which need not commute with H, eta = `learning_rate`, mu = `momentum`; g = H x + xi with
-Cov xi = C, independent between steps. The result has the shape of `hessian`. Traceable. Concrete inputs without a
-stationary law raise ValueError; under a trace they give NaN. Derivatives in `hessian` itself need distinct curvatures.
+Cov xi = C, independent between steps. The result has the shape of `hessian`. Traceable. Rates and momentum are
+one number each: sweep them with jax.vmap. Concrete inputs without a stationary law raise ValueError; under a trace
+they give NaN. Derivatives in `hessian` itself need distinct curvatures.
 """
 
 import jax.numpy as jnp

@@ -24,7 +24,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from scipy.integrate import quad
 
-from sgdsde.predictions.requirements import on_host, require, require_positive
+from sgdsde.predictions.requirements import array, count, on_host, one_on_host, require, require_broadcast
 
 __all__ = [
     "SlopeMoments",
@@ -54,7 +54,7 @@ class SlopeMoments(NamedTuple):
 
 def slope_moments(inputs: ArrayLike, labels: ArrayLike) -> SlopeMoments:
     """The moments of a finite set of examples: inputs x and labels y, both (n,). Traceable."""
-    x, y = jnp.asarray(inputs, float), jnp.asarray(labels, float)
+    x, y = array("inputs", inputs), array("labels", labels)
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(f"inputs and labels: expected the same shape (n,), got {x.shape} and {y.shape}")
     squares, products = x**2, x * y
@@ -65,8 +65,9 @@ def slope_moments(inputs: ArrayLike, labels: ArrayLike) -> SlopeMoments:
 
 def slope_variance(strength: ArrayLike, moments: SlopeMoments) -> Array:
     """Variance of one example's slope dl/dv at v = `strength`: 4 g(v) = 4 (a1 v^2 - 2 a2 v + a3). Traceable."""
-    a1, a2, a3 = (jnp.asarray(moment, float) for moment in moments[:3])
-    v = jnp.asarray(strength, float)
+    a1, a2, a3, *_ = _moments(moments)
+    v = array("strength", strength)
+    require_broadcast(strength=v, moments=a1)
     return 4 * (a1 * v**2 - 2 * a2 * v + a3)
 
 
@@ -76,8 +77,8 @@ def collapse_temperature(moments: SlopeMoments) -> Array:
     Near v = 0 d log v = 4 (b2 - T a3) dt + 4 sqrt(T a3) dW. Negative where inputs and labels are anticorrelated.
     Traceable.
     """
-    require_positive(product_variance=moments.product_variance)
-    return jnp.asarray(moments.product_mean, float) / jnp.asarray(moments.product_variance, float)
+    *_, product_mean = _moments(moments)
+    return product_mean / array("product_variance", moments.product_variance, above=0.0)
 
 
 def imbalance_decay_rate(strength: ArrayLike, moments: SlopeMoments, *, temperature: ArrayLike) -> Array:
@@ -86,7 +87,9 @@ def imbalance_decay_rate(strength: ArrayLike, moments: SlopeMoments, *, temperat
     Path by path, not only on average: u and w share one noise. Were the same SDE read in the sense of Stratonovich,
     u^2 - w^2 would be conserved. Traceable.
     """
-    return jnp.asarray(temperature, float) * slope_variance(strength, moments)
+    temperature = array("temperature", temperature, above=0.0)
+    require_broadcast(strength=array("strength", strength), temperature=temperature)
+    return temperature * slope_variance(strength, moments)
 
 
 def imbalance_factor(slope: ArrayLike, *, learning_rate: ArrayLike) -> Array:
@@ -94,7 +97,9 @@ def imbalance_factor(slope: ArrayLike, *, learning_rate: ArrayLike) -> Array:
 
     u' = u - eta w G, w' = w - eta u G with G = dl/dv, for any loss of v = u w. Traceable.
     """
-    return 1 - (jnp.asarray(learning_rate, float) * jnp.asarray(slope, float)) ** 2
+    slope, eta = array("slope", slope), array("learning_rate", learning_rate, above=0.0)
+    require_broadcast(slope=slope, learning_rate=eta)
+    return 1 - (eta * slope) ** 2
 
 
 def balance_moment_identity(
@@ -104,9 +109,10 @@ def balance_moment_identity(
 
     From E d log v = 0; mean = E v, mean_square = E v^2 (time averages of the SDE's own clock). Traceable.
     """
-    a1, a2, a3, b1, b2 = (jnp.asarray(moment, float) for moment in moments)
-    first, second = jnp.asarray(mean, float), jnp.asarray(mean_square, float)
-    t = jnp.asarray(temperature, float)
+    a1, a2, a3, b1, b2 = _moments(moments)
+    first, second = array("mean", mean), array("mean_square", mean_square)
+    t = array("temperature", temperature, above=0.0)
+    require_broadcast(mean=first, mean_square=second, temperature=t)
     return t * a1 * second + (b1 - 2 * t * a2) * first - (b2 - t * a3)
 
 
@@ -122,10 +128,9 @@ def balance_density(strengths: ArrayLike, moments: SlopeMoments, *, temperature:
     of log v is v p(v). Normalised by quadrature on the host, in float64; zero where depth 1 has no mass. Raises
     ValueError for depth 1 at or above `collapse_temperature`, where there is no density, and for Q <= 0.
     """
-    a1, a2, a3, b1, b2 = (float(on_host("moments", value)) for value in moments)
-    t = float(on_host("temperature", temperature))
+    a1, a2, a3, b1, b2 = (one_on_host(f"moments.{name}", value) for name, value in _named(moments).items())
+    t, depth = one_on_host("temperature", temperature, above=0.0), count("depth", depth, at_least=0, at_most=1)
     v = on_host("strengths", strengths)
-    require_positive(temperature=t)
     require("moments", a1 * a3 - a2**2, lambda q: q > 0, "noise at every strength, Var x^2 Var xy > Cov(x^2, xy)^2")
     root = np.sqrt(a1 * a3 - a2**2)
     log_noise = lambda v: np.log(a1 * v**2 - 2 * a2 * v + a3)
@@ -137,8 +142,6 @@ def balance_density(strengths: ArrayLike, moments: SlopeMoments, *, temperature:
         centre, width = b2 / b1, root / a1
         log_mass = _log_integral(lambda s: free(centre + width * np.sinh(s)) + np.log(width * np.cosh(s)))
         return np.exp(free(v) - log_mass)
-    if depth != 1:
-        raise ValueError(f"depth: expected 0 (f = v x) or 1 (f = u w x), got {depth!r}")
     if not t * a3 < b2:
         raise ValueError(
             f"temperature: at depth 1 everything collapses to v = 0 at and above T_c = {b2 / a3:.6g}, got {t:.6g}"
@@ -151,7 +154,18 @@ def balance_density(strengths: ArrayLike, moments: SlopeMoments, *, temperature:
     log_mass = _log_integral(lambda s: log_density(np.exp(s), s) + s)  # v may underflow near T_c, its logarithm not
     inside = np.where(v > 0, v, 1.0)
     with np.errstate(over="ignore"):
-        return np.where(v > 0, np.exp(log_density(inside, np.log(inside)) - log_mass), 0.0)
+        density = np.where(v > 0, np.exp(log_density(inside, np.log(inside)) - log_mass), 0.0)
+    return np.where(np.isnan(v), np.nan, density)
+
+
+def _moments(moments):
+    return [array(f"moments.{name}", value) for name, value in _named(moments).items()]
+
+
+def _named(moments):
+    if not isinstance(moments, SlopeMoments):
+        raise TypeError(f"moments: expected SlopeMoments, as slope_moments makes them, got {type(moments).__name__}")
+    return moments._asdict()
 
 
 def _log_integral(log_density):

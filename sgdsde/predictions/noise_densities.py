@@ -7,25 +7,17 @@ import scipy.interpolate
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.kernels import Kernel
-from sgdsde.predictions.requirements import (
-    on_host,
-    require,
-    require_positive,
-    require_symmetric,
-    require_tail_index,
-    require_whole,
-)
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require, require_symmetric
 from sgdsde.predictions.stable import symmetric_stable_density
 
 
 def gaussian_noise_density(covariance: ArrayLike | Callable[[np.ndarray], ArrayLike]) -> Kernel:
     """Density of N(0, C), C = `covariance` that of the *minibatch* gradient: (d, d), or a function of the state,
-    (..., d) -> (..., d, d). Positive definite, else numpy.linalg.LinAlgError."""
+    (..., d) -> (..., d, d). Positive definite; raises ValueError where the matrix given is not."""
     if callable(covariance):
         covariance_at = covariance
     else:
-        require_symmetric("covariance", covariance, semidefinite=True)
-        constant = np.atleast_2d(on_host("covariance", covariance))
+        constant = _definite(covariance)
         covariance_at = lambda current: constant
 
     def density(noise, current):
@@ -47,8 +39,8 @@ def stable_noise_density(tail_index: float, scale: float) -> Kernel:
         distance = np.linalg.norm(noise, axis=-1)
         return symmetric_stable_density(distance, tail_index=tail_index, scale=scale, dimension=noise.shape[-1])
 
-    require_tail_index(on_host("tail_index", tail_index))
-    require_positive(scale=on_host("scale", scale))
+    tail_index = one_on_host("tail_index", tail_index, at_least=0.5, at_most=2.0)
+    scale = one_on_host("scale", scale, above=0.0)
     return density
 
 
@@ -57,8 +49,7 @@ def elliptical_stable_noise_density(tail_index: float, covariance: ArrayLike) ->
 
     C = `covariance` (d, d), d = 1 or 2, positive definite; alpha = `tail_index`; N(0, C) at tail index 2.
     """
-    require_symmetric("covariance", covariance, semidefinite=True)
-    factor = np.linalg.cholesky(np.atleast_2d(on_host("covariance", covariance)))
+    factor = np.linalg.cholesky(_definite(covariance))
     round_density, volume = stable_noise_density(tail_index, np.sqrt(0.5)), np.prod(np.diag(factor))
     whiten = np.linalg.inv(factor).T
     return lambda noise, current: round_density(noise @ whiten, current) / volume
@@ -76,9 +67,8 @@ def minibatch_noise_density(example_noise: ArrayLike, batch_size: int, *, smooth
     Raises ValueError if its mean is not zero, or if smoothing^2 reaches the smallest eigenvalue of Sigma / B.
     """
     noise = on_host("example_noise", example_noise)
-    require_whole(batch_size=batch_size)
-    require_positive(smoothing=on_host("smoothing", smoothing))
-    if noise.ndim != 2 or noise.shape[1] not in (1, 2):
+    batch_size, smoothing = count("batch_size", batch_size), one_on_host("smoothing", smoothing, above=0.0)
+    if noise.ndim != 2 or noise.shape[1] not in (1, 2) or len(noise) == 0:
         raise ValueError(f"example_noise: expected shape (num_examples, 1) or (num_examples, 2), got {noise.shape}")
     spread = np.abs(noise).max()
     require("example_noise", noise.mean(axis=0), lambda mean: np.abs(mean) <= 1e-6 * spread, "rows with mean zero")
@@ -102,6 +92,15 @@ def minibatch_noise_density(example_noise: ArrayLike, batch_size: int, *, smooth
         return np.where(inside, np.maximum(values, 0), 0)
 
     return density
+
+
+def _definite(covariance):
+    require_symmetric("covariance", on_host("covariance", covariance), semidefinite=True)
+    matrix = np.atleast_2d(np.asarray(covariance, float))
+    values = np.linalg.eigvalsh(matrix)
+    if not values[0] > 1e-14 * values[-1]:
+        raise ValueError(f"covariance: expected positive definite (a density exists), got eigenvalues {values}")
+    return matrix
 
 
 def _fourier_axis(values, batch_size, smoothing):

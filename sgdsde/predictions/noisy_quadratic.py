@@ -29,7 +29,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import require, require_momentum, require_positive
+from sgdsde.predictions.requirements import array, momentum_of, number, require
 
 __all__ = ["critical_batch_sizes", "noisy_quadratic_loss", "noisy_quadratic_moments", "steps_to_loss"]
 
@@ -97,9 +97,9 @@ def steps_to_loss(
     *the* crossing; where the heavy ball's loss oscillates through the target it is one of the crossings, and the first
     one is found by stepping.
     """
-    require_positive(target=target)
+    target = jnp.asarray(number("target", target, above=0.0), float)
     step, start = _model(curvatures, noise_variances, start_variances, learning_rate, momentum)
-    return _steps_to_loss(jnp.asarray(target, float), step, start, _weights(curvatures, multiplicities))
+    return _steps_to_loss(target, step, start, _weights(curvatures, multiplicities))
 
 
 def critical_batch_sizes(
@@ -114,10 +114,11 @@ def critical_batch_sizes(
     does. Ratios of expectations, not expectations of ratios. Source: McCandlish, Kaplan, Amodei et al. 2018
     (1812.06162): B_simple, eq. 2.9, and B_noise, eq. 2.8.
     """
-    require_positive(curvatures=curvatures)
-    h, moments = jnp.asarray(curvatures, float), jnp.asarray(moments, float)
-    counts = jnp.broadcast_to(jnp.asarray(multiplicities, float), h.shape)
-    variances = counts * jnp.asarray(gradient_variances, float)
+    h, moments = _of_modes("curvatures", curvatures, above=0.0), array("moments", moments)
+    counts = _of_modes("multiplicities", multiplicities, h.shape, at_least=0.0)
+    variances = counts * _of_modes("gradient_variances", gradient_variances, h.shape, at_least=0.0)
+    if moments.shape[-1:] != h.shape:
+        raise ValueError(f"moments: expected (..., {h.size}) as curvatures {h.shape}, got {moments.shape}")
     squares = counts * h**2
     return {
         "simple": jnp.sum(variances) / _dot(moments, squares),
@@ -169,28 +170,29 @@ def _counts(num_steps):
 
 def _model(curvatures, noise_variances, start_variances, learning_rate, momentum):
     """One step as (D, Q), D = (xx, xv, vx, vv) row by row and Q = (xx, xv, vv), and the start's second moments."""
-    require_positive(learning_rate=learning_rate)
-    require_momentum(momentum)
-    sizes = {"curvatures": curvatures, "noise_variances": noise_variances, "start_variances": start_variances}
-    for name, value in sizes.items():
-        require(name, value, lambda number: (number >= 0) & np.isfinite(number), "finite and 0 or more")
-        if np.shape(value) != np.shape(curvatures) and np.shape(value):
-            raise ValueError(f"{name}: expected a number or {np.shape(curvatures)}, got shape {np.shape(value)}")
-    h = jnp.asarray(curvatures, float)
-    if h.ndim != 1:
-        raise ValueError(f"curvatures: expected shape (d,), got {h.shape}")
-    whole = lambda value: jnp.broadcast_to(jnp.asarray(value, float), h.shape)
-    eta, mu = jnp.asarray(learning_rate, float), whole(momentum)
-    kick, start, pull = eta**2 * whole(noise_variances), whole(start_variances), eta * h
+    eta = jnp.asarray(number("learning_rate", learning_rate, above=0.0), float)
+    h = _of_modes("curvatures", curvatures)
+    mu = jnp.broadcast_to(jnp.asarray(momentum_of(momentum), float), h.shape)
+    kick = eta**2 * _of_modes("noise_variances", noise_variances, h.shape)
+    start, pull = _of_modes("start_variances", start_variances, h.shape), eta * h
     nothing = jnp.zeros_like(h)
     return ((-pull, -mu, pull, mu - 1), (kick, -kick, kick)), (start, nothing, nothing)
 
 
 def _weights(curvatures, multiplicities):
     """w_i h_i / 2 of the loss."""
-    require("multiplicities", multiplicities, lambda number: (number >= 0) & np.isfinite(number), "finite, 0 or more")
-    h = jnp.asarray(curvatures, float)
-    return h * jnp.broadcast_to(jnp.asarray(multiplicities, float), h.shape) / 2
+    h = _of_modes("curvatures", curvatures)
+    return h * _of_modes("multiplicities", multiplicities, h.shape) / 2
+
+
+def _of_modes(name, value, shape=None, **bounds):
+    """An array (d,), of the curvatures' own shape, or of `shape`, for which a number stands too."""
+    result = array(name, value, **(bounds or {"at_least": 0.0}))
+    if shape is None and (result.ndim != 1 or result.size == 0):
+        raise ValueError(f"{name}: expected shape (d,), one number for each direction, got shape {result.shape}")
+    if shape is not None and result.shape not in ((), shape):
+        raise ValueError(f"{name}: expected a number or shape {shape} as curvatures, got shape {result.shape}")
+    return result if shape is None else jnp.broadcast_to(result, shape)
 
 
 def _twice(step):

@@ -23,7 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.covariances import rotated, sde_covariance, sgd_covariance
-from sgdsde.predictions.requirements import require, require_whole
+from sgdsde.predictions.requirements import array, count, is_traced, number
 
 
 def sde_angular_momentum(
@@ -45,14 +45,16 @@ def sde_entropy_production(
 ) -> Array:
     """Entropy produced by the SDE per unit time: tr(D^-1 H S H) - tr H at lag 0; at a finite lag, what the current
     measured there gives. Needs C positive definite."""
-    return _entropy(noise_covariance, learning_rate, *_sde(hessian, noise_covariance, learning_rate, lag))
+    joint = _sde(hessian, noise_covariance, learning_rate, lag)
+    return _entropy(_definite(noise_covariance), learning_rate, *joint)
 
 
 def sgd_entropy_production(
     hessian: ArrayLike, noise_covariance: ArrayLike, *, learning_rate: ArrayLike, num_steps: int = 1
 ) -> Array:
     """The integral of J^T D^-1 J/p of SGD, D = eta C/2, per unit time eta a step. Needs C positive definite."""
-    return _entropy(noise_covariance, learning_rate, *_sgd(hessian, noise_covariance, learning_rate, num_steps))
+    joint = _sgd(hessian, noise_covariance, learning_rate, num_steps)
+    return _entropy(_definite(noise_covariance), learning_rate, *joint)
 
 
 def sde_current(
@@ -81,11 +83,11 @@ def sgd_current(
 
 def _sde(hessian, noise_covariance, learning_rate, lag):
     """Covariance of midpoints, and Cov(x' - x, midpoint)/lag, antisymmetric."""
-    require("lag", lag, lambda number: (number >= 0) & np.isfinite(number), "finite and not negative")
+    lag = jnp.asarray(number("lag", lag, at_least=0.0), float)
+    hessian, noise_covariance = _square("hessian", hessian), _square("noise_covariance", noise_covariance)
     values, modes, covariance = _between_modes(
-        hessian, sde_covariance(_square(hessian), _square(noise_covariance), learning_rate=learning_rate)
+        hessian, sde_covariance(hessian, noise_covariance, learning_rate=learning_rate)
     )
-    lag = jnp.asarray(lag, float)
     safe = jnp.where(lag > 0, lag, 1)
     decay = jnp.exp(-values * lag)
     rate = jnp.where(lag > 0, -jnp.expm1(-values * lag) / safe, values)  # (1 - A)/lag
@@ -93,9 +95,10 @@ def _sde(hessian, noise_covariance, learning_rate, lag):
 
 
 def _sgd(hessian, noise_covariance, learning_rate, num_steps):
-    require_whole(num_steps=num_steps)
+    num_steps = count("num_steps", num_steps, at_most=2**31 - 1)
+    hessian, noise_covariance = _square("hessian", hessian), _square("noise_covariance", noise_covariance)
     values, modes, covariance = _between_modes(
-        hessian, sgd_covariance(_square(hessian), _square(noise_covariance), learning_rate=learning_rate)
+        hessian, sgd_covariance(hessian, noise_covariance, learning_rate=learning_rate)
     )
     decay, mean = _powers(1 - jnp.asarray(learning_rate, float) * values, num_steps)
     return _joint(modes, covariance, decay, values * mean)
@@ -109,13 +112,13 @@ def _powers(factor, num_steps):
     return power, total / jnp.asarray(num_steps, total.dtype)
 
 
-def _square(matrix):
-    return jnp.atleast_2d(jnp.asarray(matrix, float))
+def _square(name, matrix):
+    return jnp.atleast_2d(array(name, matrix))
 
 
 @jax.jit
 def _between_modes(hessian, covariance):
-    values, modes = jnp.linalg.eigh(_square(hessian))
+    values, modes = jnp.linalg.eigh(hessian)
     return values, modes, rotated(modes.T, covariance)
 
 
@@ -126,14 +129,25 @@ def _joint(modes, covariance, decay, rate):
     return rotated(modes, midpoints), rotated(modes, turning)
 
 
+def _definite(noise_covariance):
+    matrix = _square("noise_covariance", noise_covariance)
+    if not is_traced(matrix):
+        values = np.linalg.eigvalsh(matrix)
+        if not values[0] > 1e-12 * values[-1]:
+            raise ValueError(
+                f"noise_covariance: expected positive eigenvalues (entropy is infinite without), got {values}"
+            )
+    return matrix
+
+
 @jax.jit
 def _entropy(noise_covariance, learning_rate, midpoints, turning):
-    diffusion = jnp.asarray(learning_rate, float) * _square(noise_covariance) / 2
+    diffusion = jnp.asarray(learning_rate, float) * noise_covariance / 2
     return jnp.trace(jnp.linalg.solve(diffusion, turning) @ jnp.linalg.solve(midpoints, turning.T))
 
 
 def _current(points, midpoints, turning):
-    points = jnp.asarray(points, float)
+    points = array("points", points)
     size = len(midpoints)
     if points.ndim < 1 or points.shape[-1] != size:
         raise ValueError(f"points: expected shape (..., {size}) for a Hessian of {size} dimensions, got {points.shape}")

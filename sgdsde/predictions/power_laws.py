@@ -15,7 +15,7 @@ import numpy as np
 import scipy.integrate
 import scipy.special
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole
+from sgdsde.predictions.requirements import count, one_on_host
 
 
 def proportional_noise_exponent(*, curvature: float, learning_rate: float, batch_size: int) -> float:
@@ -31,7 +31,7 @@ def proportional_noise_escape_exponent(
     k = `num_directions`, the directions of outlier curvature h, 1 in one dimension. It is also the exponent of the
     probability of losses above L_s, since k directions bring a factor L^(k/2 - 1) to the density of the loss.
     """
-    require_whole(num_directions=num_directions)
+    num_directions = count("num_directions", num_directions)
     return 1 - num_directions / 2 + _ratio(curvature, learning_rate, batch_size)
 
 
@@ -51,8 +51,8 @@ def proportional_noise_escape_rate(
     h = `curvature` at the minimum, h_s = `saddle_curvature` < 0, L_* = `minimum_loss`, L_s = `saddle_loss`. Kramers'
     formula with the temperature of each place: one way only, and for L_s / L_* such that the rate is small.
     """
-    require("saddle_curvature", on_host("saddle_curvature", saddle_curvature), lambda number: number < 0, "negative")
-    ratio = _loss_ratio(minimum_loss, saddle_loss)
+    saddle_curvature = one_on_host("saddle_curvature", saddle_curvature, below=0.0)
+    ratio = _loss_ratio(minimum_loss, saddle_loss, "saddle_loss")
     exponent = proportional_noise_escape_exponent(
         curvature=curvature, learning_rate=learning_rate, batch_size=batch_size
     )
@@ -77,8 +77,9 @@ def proportional_noise_passage_time(
     `proportional_noise_escape_rate` holds only for high ones. In steps: over eta.
     """
     end = np.sqrt(_loss_ratio(minimum_loss, loss) - 1)
-    start = 0.0 if start_loss is None else np.sqrt(_loss_ratio(minimum_loss, start_loss) - 1)
-    require("start_loss", start, lambda number: number < end, f"less than loss = {loss}")
+    start = 0.0 if start_loss is None else np.sqrt(_loss_ratio(minimum_loss, start_loss, "start_loss") - 1)
+    if not start < end:
+        raise ValueError(f"start_loss: expected less than loss = {loss}, got {start_loss}")
     exponent = proportional_noise_exponent(curvature=curvature, learning_rate=learning_rate, batch_size=batch_size)
 
     def integrand(y):  # Pfaff's form of y 2F1(1/2, phi; 3/2; -y^2), all terms of which are positive
@@ -107,12 +108,13 @@ def regression_loss_exponent(*, curvature: float, learning_rate: float, batch_si
 
 def _ratio(curvature, learning_rate, batch_size):
     """B / (eta h)"""
-    require_positive(curvature=on_host("curvature", curvature), learning_rate=on_host("learning_rate", learning_rate))
-    require_whole(batch_size=batch_size)
-    return float(batch_size / (learning_rate * curvature))
+    curvature = one_on_host("curvature", curvature, above=0.0)
+    return count("batch_size", batch_size) / (one_on_host("learning_rate", learning_rate, above=0.0) * curvature)
 
 
-def _loss_ratio(minimum_loss, loss):
-    require_positive(minimum_loss=on_host("minimum_loss", minimum_loss))
-    require("loss", on_host("loss", loss), lambda number: number > minimum_loss, "more than minimum_loss")
+def _loss_ratio(minimum_loss, loss, name="loss"):
+    minimum_loss = one_on_host("minimum_loss", minimum_loss, above=0.0)
+    loss = one_on_host(name, loss)
+    if not loss > minimum_loss:
+        raise ValueError(f"{name}: expected more than minimum_loss = {minimum_loss}, got {loss}")
     return loss / minimum_loss

@@ -13,14 +13,7 @@ import scipy.linalg
 import scipy.optimize
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import (
-    on_host,
-    require,
-    require_momentum,
-    require_positive,
-    require_symmetric,
-    require_whole,
-)
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require, require_symmetric
 
 Sampling = Literal["with_replacement", "without_replacement"]
 
@@ -87,7 +80,7 @@ def critical_learning_rate(inputs: ArrayLike, *, batch_size: int, sampling: Samp
         return regression_spectral_radius(inputs, **options) - 1
 
     inputs = _checked_inputs(inputs)
-    require_momentum(momentum)
+    momentum = one_on_host("momentum", momentum, at_least=0.0, below=1.0)
     above = 2.01 * (1 + momentum) / np.linalg.eigvalsh(inputs.T @ inputs / len(inputs))[-1]  # the mean diverges here
     while excess(above / 2) >= 0:
         above /= 2
@@ -105,8 +98,8 @@ def gaussian_regression_covariance(
     A = `input_covariance`, s^2 = `label_variance`, eta = `learning_rate`, B = `batch_size`, mu = `momentum`.
     Source: Liu, Ziyin, Ueda 2021 (2012.03636); Ziyin, Liu, Mori, Ueda 2022 (2102.05375).
     """
-    require_positive(learning_rate=learning_rate)
-    require("label_variance", label_variance, lambda number: number >= 0, "0 or more")
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    label_variance = one_on_host("label_variance", label_variance, at_least=0.0)
     variances, modes = _checked_covariance(input_covariance, batch_size, momentum)
     gap = _gaussian_gap(variances, learning_rate, batch_size, momentum)
     trace = np.sum(learning_rate * variances / gap)
@@ -123,13 +116,16 @@ def gaussian_regression_covariance(
 def gaussian_critical_learning_rate(input_covariance: ArrayLike, *, batch_size: int, momentum: float = 0.0) -> float:
     """Learning rate at which the variance of `gaussian_regression_covariance` diverges: the root of t = B, G > 0."""
     variances, _ = _checked_covariance(input_covariance, batch_size, momentum)
-    singular = 2 * (1 - momentum) / ((1 - momentum) / (1 + momentum) + 1 / batch_size) / variances[-1]
+    largest = variances[-1]
+    singular = 2 * (1 - momentum) / ((1 - momentum) / (1 + momentum) + 1 / batch_size) / largest
 
-    def excess(learning_rate):  # (t - B) times the gap of the largest mode, so that it stays finite at the upper end
-        gap = _gaussian_gap(variances[:-1], learning_rate, batch_size, momentum)
-        last = _gaussian_gap(variances[-1], learning_rate, batch_size, momentum)
-        others = np.sum(learning_rate * variances[:-1] / gap) - batch_size
-        return learning_rate * variances[-1] + last * others
+    def excess(learning_rate):
+        """(t - B) times the gap of the largest mode, G's own zero: finite, and positive, at the upper end too."""
+        left = largest * (singular - learning_rate)
+        gap = left + learning_rate * (largest - variances)  # in units in which that of the largest mode is `left`
+        share = np.where(variances == largest, 1.0, left / np.where(variances == largest, 1.0, gap))
+        last = _gaussian_gap(largest, learning_rate, batch_size, momentum)
+        return learning_rate * np.sum(variances * share) - batch_size * last
 
     return float(scipy.optimize.brentq(excess, 0.0, singular, rtol=1e-12))
 
@@ -144,10 +140,12 @@ def scalar_regression_variance(
     m2 = `second_moment`, m4 = `fourth_moment`, s^2 = `label_variance`, eta = `learning_rate`, B = `batch_size`; no
     momentum. Raises ValueError when the denominator is not positive (the variance is infinite) or m4 < m2^2.
     """
-    require_positive(learning_rate=learning_rate, second_moment=second_moment)
-    require_whole(batch_size=batch_size)
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    second_moment = one_on_host("second_moment", second_moment, above=0.0)
+    fourth_moment = one_on_host("fourth_moment", fourth_moment, above=0.0)
+    label_variance = one_on_host("label_variance", label_variance, at_least=0.0)
+    batch_size = count("batch_size", batch_size)
     require("fourth_moment", fourth_moment, lambda number: number >= second_moment**2, "second_moment squared or more")
-    require("label_variance", label_variance, lambda number: number >= 0, "0 or more")
     critical = 2 * batch_size * second_moment / (fourth_moment + (batch_size - 1) * second_moment**2)
     if learning_rate >= critical:
         raise ValueError(f"learning_rate: the variance is infinite from {critical:.6g} on, got {learning_rate}")
@@ -170,8 +168,8 @@ def _second_moments(moments, inputs, residuals, *, learning_rate, batch_size, sa
 
 def _recursion_matrix(inputs, **options):
     """Matrix of the linear part of `_second_moments` on the entries on and above the diagonal."""
-    require_positive(learning_rate=on_host("learning_rate", options["learning_rate"]))
-    require_momentum(on_host("momentum", options["momentum"]))
+    one_on_host("learning_rate", options["learning_rate"], above=0.0)
+    one_on_host("momentum", options["momentum"], at_least=0.0, below=1.0)
     rows, columns = np.triu_indices(2 * inputs.shape[1])
     basis = np.zeros((len(rows), 2 * inputs.shape[1], 2 * inputs.shape[1]))
     basis[np.arange(len(rows)), rows, columns] = basis[np.arange(len(rows)), columns, rows] = 1
@@ -179,7 +177,7 @@ def _recursion_matrix(inputs, **options):
 
 
 def _variance_factor(num_examples, batch_size, sampling):
-    require_whole(batch_size=batch_size)
+    batch_size = count("batch_size", batch_size)
     if sampling == "with_replacement":
         return 1 / batch_size
     if sampling != "without_replacement":
@@ -201,7 +199,7 @@ def _gaussian_gap(variances, learning_rate, batch_size, momentum):
 
 def _checked_inputs(inputs):
     inputs = on_host("inputs", inputs)
-    if inputs.ndim != 2 or not np.all(np.isfinite(inputs)):
+    if inputs.ndim != 2 or 0 in inputs.shape or not np.all(np.isfinite(inputs)):
         raise ValueError(f"inputs: expected finite numbers of shape (num_examples, d), got shape {inputs.shape}")
     if np.linalg.matrix_rank(inputs) < inputs.shape[1]:
         raise ValueError("inputs: expected columns that are linearly independent (else no stationary law); drop some")
@@ -209,10 +207,9 @@ def _checked_inputs(inputs):
 
 
 def _checked_covariance(input_covariance, batch_size, momentum):
-    require_whole(batch_size=batch_size)
-    require_momentum(on_host("momentum", momentum))
-    input_covariance = np.atleast_2d(on_host("input_covariance", input_covariance))
-    require_symmetric("input_covariance", input_covariance, semidefinite=True)
-    variances, modes = scipy.linalg.eigh(input_covariance)
+    count("batch_size", batch_size)
+    one_on_host("momentum", momentum, at_least=0.0, below=1.0)
+    require_symmetric("input_covariance", on_host("input_covariance", input_covariance), semidefinite=True)
+    variances, modes = scipy.linalg.eigh(np.atleast_2d(np.asarray(input_covariance, float)))
     require("input_covariance", variances, lambda number: number > 0, "positive eigenvalues")
     return variances, modes

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.special
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole
+from sgdsde.predictions.requirements import count, one_on_host, require
 
 NODES, RULE = np.polynomial.legendre.leggauss(96)
 
@@ -56,7 +56,7 @@ def gaussian_regression_law(
     a heavy tail. 200 to 400 cells give four digits or more. Raises ValueError where 0.1 % a step goes beyond.
     """
     setting = _setting(num_cells, input_variance, label_variance, learning_rate, batch_size)
-    require_positive(largest=on_host("largest", largest))
+    largest = one_on_host("largest", largest, above=0.0)
     fine, lost = _stationary(np.linspace(0, largest, num_cells + 1), *setting)
     coarse, _ = _stationary(np.linspace(0, largest, num_cells // 2 + 1), *setting)
     require("largest", lost, lambda mass: mass < 1e-3, f"a distance rarely passed, not one of {lost:.2g} a step")
@@ -80,11 +80,10 @@ def gaussian_regression_passage_steps(
     L_* = s^2 / 2. num_cells is even; 200 give five digits.
     """
     setting = _setting(num_cells, input_variance, label_variance, learning_rate, batch_size)
-    distance = on_host("distance", distance)
-    require_positive(distance=distance)
+    distance = one_on_host("distance", distance, above=0.0)
     means = []
     for size in (num_cells, num_cells // 2):
-        edges = np.linspace(0, float(distance), size + 1)
+        edges = np.linspace(0, distance, size + 1)
         steps = np.linalg.solve(np.eye(size) - _kernel(edges, *setting).T, np.ones(size))
         means.append(1 + _kernel(edges, *setting, at_solution=True)[:, 0] @ steps)
     change = (means[0] - means[1]) / 3
@@ -92,10 +91,12 @@ def gaussian_regression_passage_steps(
 
 
 def _setting(num_cells, input_variance, label_variance, learning_rate, batch_size):
-    arguments = dict(input_variance=input_variance, label_variance=label_variance, learning_rate=learning_rate)
-    require_positive(**{name: on_host(name, value) for name, value in arguments.items()})
-    require_whole(batch_size=batch_size)
-    require("num_cells", num_cells, lambda number: (number >= 4) & (number % 2 == 0), "an even number, 4 or more")
+    input_variance = one_on_host("input_variance", input_variance, above=0.0)
+    label_variance = one_on_host("label_variance", label_variance, above=0.0)
+    learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
+    batch_size = count("batch_size", batch_size)
+    if count("num_cells", num_cells, at_least=4, at_most=20_000) % 2:
+        raise ValueError(f"num_cells: expected an even number, got {num_cells}")
     reach = learning_rate * input_variance / batch_size
     return reach, learning_rate / batch_size * np.sqrt(input_variance * label_variance), batch_size
 

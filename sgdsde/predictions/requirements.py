@@ -1,22 +1,41 @@
-"""What a prediction asks of its arguments. Concrete values are checked before any compute; tracers pass."""
+"""What a prediction asks of its arguments, beyond the gate of `arguments`. Concrete values are checked before any
+compute; traced ones have a kind and a shape, and are NaN where they are out of range."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from sgdsde.arguments import array, count, is_traced, number, real
 
-def is_traced(value) -> bool:
-    """True for a value that jit, vmap or grad is tracing, which has no number to check."""
-    return isinstance(value, Tracer)
+__all__ = [
+    "array",
+    "count",
+    "is_traced",
+    "momentum_of",
+    "number",
+    "on_host",
+    "one_on_host",
+    "real",
+    "require",
+    "require_broadcast",
+    "require_function",
+    "require_positive",
+    "require_symmetric",
+    "require_whole",
+    "stationary",
+    "whole_number",
+]
 
 
-def require(name: str, value, holds: Callable, expected: str) -> None:
-    """Raise ValueError naming the argument unless `holds` of the concrete value; a NaN never holds."""
-    if not is_traced(value) and not np.all(holds(np.asarray(value))):
+def require(name: str, value: Any, holds: Callable, expected: str) -> None:
+    """Raise ValueError naming the argument unless `holds` of the concrete value; a NaN never holds. TypeError for what
+    is no real number."""
+    known = real(name, value, expected)
+    if known is not None and not np.all(holds(known)):
         raise ValueError(f"{name}: expected {expected}, got {value}")
 
 
@@ -27,37 +46,65 @@ def require_positive(**arguments) -> None:
 
 def require_whole(**arguments) -> None:
     for name, value in arguments.items():
-        require(name, value, lambda number: (number >= 1) & (number == np.floor(number)), "a whole number, 1 or more")
+        require(name, value, _is_whole, "a whole number, 1 or more")
 
 
-def require_momentum(momentum) -> None:
-    require("momentum", momentum, lambda number: (number >= 0) & (number < 1), "0 <= momentum < 1")
+def require_broadcast(**arguments) -> None:
+    """Raise ValueError unless the shapes of the arguments go together."""
+    shapes = {name: jnp.shape(value) for name, value in arguments.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise ValueError(f"{found}: expected shapes that broadcast together; give numbers, or equal shapes") from None
 
 
-def require_tail_index(tail_index) -> None:
-    require("tail_index", tail_index, lambda number: (number > 0) & (number <= 2), "0 < tail_index <= 2")
+def require_function(**arguments) -> None:
+    for name, value in arguments.items():
+        if not callable(value):
+            raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
 
 
 def require_symmetric(name: str, matrix, *, semidefinite: bool) -> None:
     """Raise unless a scalar or a finite, symmetric (d, d) matrix (to 1e-5, so that float32 passes)."""
-    shape = np.shape(matrix)
-    if shape and (len(shape) != 2 or shape[0] != shape[1]):
+    known = real(name, matrix, "a number or a matrix (d, d) of real numbers")
+    shape = jnp.shape(matrix) if known is None else known.shape
+    if shape and (len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0):
         raise ValueError(f"{name}: expected a scalar or a square matrix (d, d), got shape {shape}")
-    if is_traced(matrix):
+    if known is None:
         return
-    square = np.atleast_2d(np.asarray(matrix, float))
-    slack = 1e-5 * np.max(np.abs(square), initial=0)
-    if not np.all(np.abs(square - square.T) <= slack):
+    square = np.atleast_2d(known)
+    slack = 1e-5 * np.max(np.abs(square))
+    if not np.all(np.isfinite(square)) or not np.all(np.abs(square - square.T) <= slack):
         raise ValueError(f"{name}: expected finite and symmetric, got {matrix}")
     if semidefinite and np.linalg.eigvalsh(square)[0] < -slack:
         raise ValueError(f"{name}: expected a covariance (no negative eigenvalue), got {matrix}")
 
 
+def momentum_of(momentum) -> Any:
+    """One momentum mu, 0 <= mu < 1."""
+    return number("momentum", momentum, at_least=0.0, below=1.0)
+
+
+def whole_number(name: str, value) -> Any:
+    """One whole number, 1 or more, as a float or a traced number; a traced one is NaN below 1."""
+    require_whole(**{name: value})
+    return number(name, value, at_least=1.0)
+
+
 def on_host(name: str, value) -> np.ndarray:
-    """The argument as a float64 NumPy array; a tracer is refused."""
-    if is_traced(value):
+    """The argument as a float64 NumPy array; TypeError for a tracer, or what is no real number. NaN passes."""
+    known = real(name, value)
+    if known is None:
         raise TypeError(f"{name}: this prediction runs on the host and cannot be traced; call it outside jit and vmap")
-    return np.asarray(value, float)
+    return known
+
+
+def one_on_host(name: str, value, **bounds) -> float:
+    """One finite number in a range, as a float; errors as `on_host`."""
+    if shape := on_host(name, value).shape:
+        raise ValueError(f"{name}: expected one number, got shape {shape}; call this prediction once for each")
+    return float(number(name, value, **bounds))
 
 
 def stationary(exists: ArrayLike, value: Array, refusal: Callable[[], str]) -> Array:
@@ -67,3 +114,7 @@ def stationary(exists: ArrayLike, value: Array, refusal: Callable[[], str]) -> A
     if not np.all(np.asarray(exists)):
         raise ValueError(refusal())
     return value
+
+
+def _is_whole(number):
+    return (number >= 1) & (number == number // 1)

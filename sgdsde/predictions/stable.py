@@ -16,12 +16,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.requirements import (
+    array,
+    count,
+    is_traced,
     on_host,
+    one_on_host,
     require,
-    require_positive,
-    require_tail_index,
-    require_whole,
+    require_broadcast,
     stationary,
+    whole_number,
 )
 
 
@@ -41,7 +44,7 @@ def euler_scale(
 
     Arguments as in `sde_scale`. Needs 0 < h dt < 2.
     """
-    require_whole(substeps=substeps)
+    substeps = whole_number("substeps", substeps)
     return _scale(curvature, scale, tail_index, learning_rate, 1.0 / substeps)
 
 
@@ -54,11 +57,14 @@ def sgd_scale(curvature: ArrayLike, scale: ArrayLike, *, tail_index: ArrayLike, 
 
 
 def _scale(curvature, scale, tail_index, learning_rate, relative_step):
-    require_tail_index(tail_index)
-    require_positive(learning_rate=learning_rate, scale=scale)
-    h, c, alpha, eta = (jnp.asarray(value, float) for value in (curvature, scale, tail_index, learning_rate))
+    h, c = array("curvature", curvature), array("scale", scale, above=0.0)
+    alpha = array("tail_index", tail_index, above=0.0, at_most=2.0)
+    eta = array("learning_rate", learning_rate, above=0.0)
+    require_broadcast(curvature=h, scale=c, tail_index=alpha, learning_rate=eta)
     step = relative_step * h * eta
-    if relative_step:  # 1 - |1 - step|^alpha without cancellation; |1 - step| is symmetric about step = 1
+    if (
+        is_traced(relative_step) or relative_step
+    ):  # 1 - |1 - step|^alpha without cancellation; |1 - step| is symmetric about step = 1
         decay = -jnp.expm1(alpha * jnp.log1p(-jnp.minimum(step, 2 - step))) / step
     else:
         decay = alpha
@@ -88,7 +94,8 @@ def cauchy_density(position: ArrayLike, *, quadratic: ArrayLike, quartic: ArrayL
     SDE's); `position` of any shape. Traceable. This is the SDE, not a finite step. Source: Sliusarenko et al. 2013.
     """
     z, square = _cauchy_root(quadratic, quartic, scale)
-    x = jnp.asarray(position, float)
+    x = array("position", position)
+    require_broadcast(position=x, coefficients=z)
     return square * z / jnp.pi / (x**4 + (z**2 - 2 * square) * x**2 + square**2)
 
 
@@ -106,8 +113,8 @@ def cauchy_mode(*, quadratic: ArrayLike, quartic: ArrayLike, scale: ArrayLike) -
 def _cauchy_root(quadratic, quartic, scale):
     """z and R. Newton from sqrt(max(a, 0) / b) + (s / b)^(1/3), right of the root, where the cubic is convex."""
     require("quadratic", quadratic, np.isfinite, "a finite number")
-    require_positive(quartic=quartic, scale=scale)
-    a, b, s = (jnp.asarray(value, float) for value in (quadratic, quartic, scale))
+    a, b, s = array("quadratic", quadratic), array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
+    require_broadcast(quadratic=a, quartic=b, scale=s)
     z = jnp.sqrt(jnp.maximum(a, 0) / b) + jnp.cbrt(s / b)
     for _ in range(30):
         z = (2 * b * z**3 + s) / (3 * b * z**2 - a)
@@ -126,11 +133,8 @@ def symmetric_stable_density(distance: ArrayLike, *, tail_index: float, scale: f
     to an imaginary number and keeps the tails from cancelling. Tabulated once for each tail index and interpolated in
     asinh(r); at r = 0 a closed form. Raises ValueError outside these ranges.
     """
-    require_tail_index(on_host("tail_index", tail_index))
-    require("tail_index", tail_index, lambda number: number >= 0.5, "0.5 or more for a density")
-    require_positive(scale=on_host("scale", scale))
-    if dimension not in (1, 2):
-        raise ValueError(f"dimension: expected 1 or 2, got {dimension}")
+    tail_index = one_on_host("tail_index", tail_index, at_least=0.5, at_most=2.0)
+    scale, dimension = one_on_host("scale", scale, above=0.0), count("dimension", dimension, at_most=2)
     radius = np.abs(on_host("distance", distance)) / scale
     if tail_index == 2:
         return np.asarray(np.exp(-(radius**2) / 4) / (4 * np.pi * scale**2) ** (dimension / 2))

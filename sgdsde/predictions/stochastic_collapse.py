@@ -17,7 +17,7 @@ from jax import Array
 from jax.scipy.special import gammainc, gammaln
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import require, require_positive, stationary
+from sgdsde.predictions.requirements import array, require, require_broadcast, stationary
 
 __all__ = [
     "collapse_density",
@@ -36,7 +36,8 @@ def collapse_density(points: ArrayLike, *, growth: ArrayLike, noise_strength: Ar
     point mass at 0 (NaN under a trace).
     """
     shape, scale = _gamma_law(growth, noise_strength)
-    x = jnp.abs(jnp.asarray(points, float))
+    x = jnp.abs(array("points", points))
+    require_broadcast(points=x, growth=shape)
     safe = jnp.where(shape > 0, shape, 1.0)
     log_density = (2 * safe - 1) * jnp.log(x) - x**2 / scale - safe * jnp.log(scale) - gammaln(safe)
     log_density = jnp.where((x == 0) & (safe == 0.5), -safe * jnp.log(scale) - gammaln(safe), log_density)
@@ -52,10 +53,11 @@ def collapsed_fraction(threshold: ArrayLike, *, growth: ArrayLike, noise_strengt
 
     1 where z^2 >= 2 mu. Just below that every fraction is reached while the law is still a density.
     """
-    require_positive(threshold=threshold)
+    threshold = array("threshold", threshold, above=0.0)
     shape, scale = _gamma_law(growth, noise_strength)
-    below = gammainc(jnp.where(shape > 0, shape, 1.0), jnp.asarray(threshold, float) ** 2 / scale)
-    return jnp.where(shape > 0, below, 1.0)
+    require_broadcast(threshold=threshold, growth=shape)
+    below = gammainc(jnp.where(shape > 0, shape, 1.0), threshold**2 / scale)
+    return jnp.where(jnp.isnan(shape), jnp.nan, jnp.where(shape > 0, below, 1.0))
 
 
 def collapse_second_moment(*, growth: ArrayLike, noise_strength: ArrayLike) -> Array:
@@ -66,8 +68,7 @@ def collapse_second_moment(*, growth: ArrayLike, noise_strength: ArrayLike) -> A
 
 def collapse_noise_strength(growth: ArrayLike) -> Array:
     """z = sqrt(2 mu), above which everything collapses; `growth` mu >= 0."""
-    require("growth", growth, lambda number: (number >= 0) & np.isfinite(number), "finite and 0 or more")
-    return jnp.sqrt(2 * jnp.asarray(growth, float))
+    return jnp.sqrt(2 * array("growth", growth, at_least=0.0))
 
 
 def neuron_collapse_learning_rate(inputs: ArrayLike, labels: ArrayLike, *, label_variance: ArrayLike) -> Array:
@@ -84,18 +85,18 @@ def neuron_collapse_learning_rate(inputs: ArrayLike, labels: ArrayLike, *, label
 
     so that 0 attracts iff s^2/2 > b. Any activation of slope 1 and curvature 0 at 0 has the same threshold. Traceable.
     """
-    require_positive(label_variance=label_variance)
-    x, y = jnp.asarray(inputs, float), jnp.asarray(labels, float)
+    label_variance = array("label_variance", label_variance, above=0.0)
+    x, y = array("inputs", inputs), array("labels", labels)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"inputs and labels: expected the same shape (n,), got {x.shape} and {y.shape}")
     product = jnp.sum(x * y)
     require("labels", product, lambda number: number > 0, "a positive sum of inputs times labels")
-    return 2 * product / (jnp.asarray(label_variance, float) * jnp.sum(x**2))
+    return 2 * product / (label_variance * jnp.sum(x**2))
 
 
 def _gamma_law(growth, noise_strength):
     """Shape and scale of the law of x^2; a shape that is not positive means collapse."""
     require("growth", growth, np.isfinite, "finite")
-    require_positive(noise_strength=noise_strength)
-    scale = jnp.asarray(noise_strength, float) ** 2
-    return jnp.asarray(growth, float) / scale - 0.5, scale
+    growth, scale = array("growth", growth), array("noise_strength", noise_strength, above=0.0) ** 2
+    require_broadcast(growth=growth, noise_strength=scale)
+    return growth / scale - 0.5, scale

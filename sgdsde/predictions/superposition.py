@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq
 
-from sgdsde.predictions.requirements import require, require_whole
+from sgdsde.predictions.requirements import count
 
 __all__ = ["SuperpositionPolygon", "superposition_loss", "superposition_polygon"]
 
@@ -36,7 +36,7 @@ def superposition_polygon(num_vertices: int) -> SuperpositionPolygon:
     polygon (zero columns) have no part in it while their biases are <= 0; they add 1/3 each to c times the loss.
     Raises ValueError unless num_vertices is a whole number >= 1.
     """
-    require_whole(num_vertices=num_vertices)
+    num_vertices = count("num_vertices", num_vertices)
     cosines = np.cos(2 * np.pi * np.arange(num_vertices) / num_vertices)
     grid = np.linspace(0, 1, 1001)[:-1]
     best = int(np.argmax([_overlap(s) ** 2 / _interference(s, cosines) for s in grid]))
@@ -57,11 +57,9 @@ def superposition_loss(num_vertices: int, num_features: int, *, num_biased: int)
     b = 1/(2c). It is critical too, if the polygon's columns sum to zero (k > 1; k = 0 is all columns zero).
     Raises ValueError naming the argument.
     """
-    k, c, m = num_vertices, num_features, num_biased
-    require_whole(num_features=c)
-    for name, count, most in (("num_vertices", k, c), ("num_biased", m, c - k)):
-        is_one = lambda count, most=most: (count >= 0) & (count <= most) & (count == np.floor(count))
-        require(name, count, is_one, f"a whole number from 0 to {most}")
+    c = count("num_features", num_features)
+    k = count("num_vertices", num_vertices, at_least=0, at_most=c, mend=f"num_features is {c}")
+    m = count("num_biased", num_biased, at_least=0, at_most=c - k, mend="no more than are outside the polygon")
     excess = superposition_polygon(k).excess if k else 0.0
     return (excess + c - k) / (3 * c) - m / (4 * c**2)
 

@@ -176,6 +176,13 @@ def test_relaxation_between_starts():
     np.testing.assert_allclose(relaxation_time_between_starts(right, left, np.arange(400.0)), (time, error))
 
 
+def test_relaxation_between_starts_does_not_know_when_the_clock_began():
+    """The middle is that of the records, whatever the time of the first of them."""
+    left, right = switching(11, 100, 400, 0.01, -1.0), switching(12, 100, 400, 0.01, 1.0)
+    early, late = (relaxation_time_between_starts(left, right, begin + np.arange(100.0)) for begin in (0.0, 1_000.0))
+    np.testing.assert_allclose(late, early, rtol=1e-9)
+
+
 def test_relaxation_between_starts_limits():
     times = np.arange(20.0)
     assert relaxation_time_between_starts(np.zeros((20, 9)), np.ones((20, 9)), times) == (np.inf, np.inf)

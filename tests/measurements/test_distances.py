@@ -69,6 +69,12 @@ def test_wasserstein_to_a_density_by_hand_and_by_quadrature():
     np.testing.assert_allclose(wasserstein_distance(samples, GRID, NORMAL)[0], exact, atol=2e-5)
 
 
+def enlargement(num_chains):
+    """Of an error from few chains: 5.9 of it reach from a chi-square law's one in a million to its mean."""
+    rare = scipy.stats.chi2.ppf(5e-7, num_chains) / num_chains
+    return max(1, (1 / rare - 1) / (LIMIT * np.sqrt(2 / num_chains)))
+
+
 @pytest.mark.parametrize("measure", AGAINST_DENSITY)
 @pytest.mark.parametrize("num_samples", [1, 6])
 def test_error_against_a_density_is_that_of_repeats(measure, num_samples):
@@ -84,7 +90,8 @@ def test_error_against_a_density_is_that_of_repeats(measure, num_samples):
         + np.sqrt(0.5) * generator.standard_normal((400, 150, num_samples))
     )
     found = np.array([measure(each, GRID, NORMAL) for each in samples])
-    assert abs(np.mean(found[:, 1]) / np.std(found[:, 0]) - 1) < LIMIT / np.sqrt(2 * 400)
+    error = np.mean(found[:, 1]) / (enlargement(150) if measure is wasserstein_distance else 1)
+    assert abs(error / np.std(found[:, 0]) - 1) < LIMIT / np.sqrt(2 * 400)
 
 
 @pytest.mark.parametrize("measure", AGAINST_SAMPLES)
@@ -92,7 +99,12 @@ def test_error_between_samples_is_that_of_repeats(measure):
     generator = np.random.default_rng(3)
     x, y = generator.standard_normal((400, 150)) + 1, generator.standard_normal((400, 200))
     found = np.array([measure(*pair) for pair in zip(x, y)])
-    assert abs(np.mean(found[:, 1]) / np.std(found[:, 0]) - 1) < LIMIT / np.sqrt(2 * 400)
+    # the two sets' enlarged errors add up by their squares, both variances being 1 where the laws are far apart
+    factors = (
+        np.array([enlargement(150), enlargement(200)]) if measure is wasserstein_distance_two_samples else np.ones(2)
+    )
+    error = np.mean(found[:, 1]) * np.sqrt((1 / 150 + 1 / 200) / np.sum(factors**2 / np.array([150, 200])))
+    assert abs(error / np.std(found[:, 0]) - 1) < LIMIT / np.sqrt(2 * 400)
 
 
 def test_the_right_law_is_accepted_and_a_wrong_one_rejected():

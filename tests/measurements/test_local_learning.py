@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import ndtri
 
 from sgdsde.measurements import learning_coefficient
 
@@ -85,9 +86,24 @@ def test_refusals_and_nan():
             learning_coefficient(losses, loss_at_point=0.0, temperature=1.0)
     with pytest.raises(ValueError, match="temperature: expected a number > 0"):
         learning_coefficient(good, loss_at_point=0.0, temperature=0.0)
-    with pytest.raises(ValueError, match="multiplicity: expected a whole number"):
+    with pytest.raises(ValueError, match="multiplicity: expected an integer"):
         learning_coefficient(good, loss_at_point=0.0, temperature=1.0, multiplicity=0)
     with pytest.raises(ValueError, match="loss_scale: expected the loss"):
         learning_coefficient(good, loss_at_point=0.0, temperature=1.0, multiplicity=2)
     with pytest.raises(ValueError, match="loss_scale / temperature"):
         learning_coefficient(good, loss_at_point=0.0, temperature=1.0, multiplicity=2, loss_scale=0.5)
+
+
+def test_a_tether_that_is_sampled_and_not_counted_lowers_the_coefficient():
+    """Samples at the quantiles of the tethered laws: h/(2 (h + g)) for a parabola, 3 T/g^2 for w^4 at T << g^2."""
+    normals = ndtri((np.arange(100_000) + 0.5) / 100_000)
+    temperature, tether, curvature = 1e-3, 2.0, 3.0
+    options = {"loss_at_point": 0.0, "temperature": temperature}
+    w = normals * np.sqrt(temperature / (curvature + tether))
+    found, _ = learning_coefficient(curvature * w[:, None].repeat(2, axis=1) ** 2 / 2, **options)
+    np.testing.assert_allclose(found, curvature / (2 * (curvature + tether)), rtol=1e-3)
+    w = normals * np.sqrt(temperature / tether)
+    weights = np.exp(-(w**4) / temperature)
+    quartic = w**4 * weights / weights.mean()
+    found, _ = learning_coefficient(quartic[:, None].repeat(2, axis=1), **options)
+    np.testing.assert_allclose(found, 3 * temperature / tether**2, rtol=0.03)

@@ -93,7 +93,7 @@ def test_loss_exponent_of_samples():
         (lambda: tail_exponent(np.ones(50), num_exceedances=50), "samples: expected more than"),
         (lambda: tail_exponent(np.ones(50), num_exceedances=30), "different sizes"),
         (lambda: tail_exponent(np.array([np.nan] * 50), num_exceedances=30), "finite"),
-        (lambda: tail_exponent(np.arange(50.0), num_exceedances=10), "at least 20"),
+        (lambda: tail_exponent(np.arange(50.0), num_exceedances=10), "num_exceedances: expected an integer >= 20"),
         (lambda: tail_exponents(np.arange(50.0), np.array([2, 5])), "counts"),
         (lambda: loss_exponent(np.ones(9), minimum_loss=2.0, num_directions=1, largest_ratio=np.inf), "losses"),
         (lambda: loss_exponent_of_mean(0.1, 0.1, num_directions=0, largest_ratio=2.0), "num_directions"),

@@ -10,6 +10,7 @@ import scipy.integrate
 import scipy.linalg
 import scipy.special
 
+from sgdsde.predictions import levy_mean_exit_time
 from sgdsde.predictions.escapes import (
     basin_occupations,
     chain_exit_steps,
@@ -121,6 +122,31 @@ def test_a_barrier_of_fifty_temperatures():
     ).mean, rtol=1e-8)  # fmt: skip
 
 
+@pytest.mark.parametrize("temperature", [1e-2, 1e-4, pytest.param(5e-6, marks=pytest.mark.slow)])
+def test_running_down_a_parabola_at_any_temperature(temperature):
+    """T = int_b^x dy sqrt(pi/(2 T)) erfcx(y/sqrt(2 T)) for the drift -x from x down to b, which tends to log(x/b): ten
+    nodes of a panel have to follow exp(y^2/(2 T)). Leaving at either end is the same, but for what runs uphill."""
+    integrand = lambda y: np.sqrt(np.pi / (2 * temperature)) * scipy.special.erfcx(y / np.sqrt(2 * temperature))
+    exact = scipy.integrate.quad(integrand, 0.5, 1.0, epsabs=0, epsrel=1e-13)[0]
+    options = {"start": 1.0, "convention": "ito"}
+    for wall in (None, 1.3):
+        found = first_passage_time(lambda p: -p, constant(temperature), boundary=0.5, wall=wall, **options)
+        np.testing.assert_allclose(found.mean, exact, rtol=1e-10)
+        assert found.error[0] < 1e-9
+    inside = interval_exit(lambda p: -p, constant(temperature), lower=0.5, upper=1.3, **options)
+    np.testing.assert_allclose(inside.mean, exact, rtol=1e-9)
+    assert inside.error[0] < 1e-8
+
+
+def test_a_diffusion_too_small_for_the_panels_is_refused():
+    for law, ends in (
+        (first_passage_time, {"boundary": 0.5, "wall": 2.0}),
+        (interval_exit, {"lower": 0.5, "upper": 2.0}),
+    ):
+        with pytest.raises(ValueError, match=r"diffusion: too small beside the drift: .* the time of the drift alone"):
+            law(lambda p: -p, constant(1e-7), start=1.0, convention="ito", **ends)
+
+
 def test_kramers_in_three_dimensions_is_rotated_and_its_modes_count_by_determinants():
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     bottom, top = turn @ np.diag([2.0, 3.0, 5.0]) @ turn.T, turn @ np.diag([-1.0, 4.0, 0.5]) @ turn.T
@@ -225,7 +251,7 @@ def test_clipped_exponents_count_the_jumps():
     np.testing.assert_allclose([exponent(c) for c in (np.inf, 1.1, 0.9, 0.51, 0.4)], [1.4, 1.4, 1.8, 1.8, 2.2])
     with pytest.raises(ValueError, match="clip: half_width/clip = 2 is a whole number"):
         exponent(0.5)
-    with pytest.raises(ValueError, match="tail_index: expected 1 < tail_index < 2"):
+    with pytest.raises(ValueError, match=r"tail_index: expected a number in \(1, 2\)"):
         clipped_exit_exponent(tail_index=2.0, half_width=1.0, clip=0.4)
 
 
@@ -255,3 +281,20 @@ def test_what_is_refused():
         jax.jit(lambda x: first_passage_time(double_well, growing, start=x, boundary=1.0, **options).mean)(0.0)
     with pytest.raises(ValueError, match="tail_index: expected 0 < tail_index < 2"):
         levy_escape_rate(tail_index=2.0, scale=1.0, left=1.0, right=1.0)
+
+
+@pytest.mark.parametrize("tail_index", [1.2, 1.5])
+def test_exit_times_past_a_layer_thinner_than_the_cells(tail_index):
+    """A drift away from the left end lets time fall to 0 there within a layer that no grid sees; at small noise the
+    time inside is that of one jump, and twice the points change it by little."""
+    times = []
+    for size in (101, 201):
+        x = -1 - np.cos(np.linspace(0, np.pi, size))
+        x[[0, -1]] = -2, 0
+        found = levy_mean_exit_time(lambda x: x**3 - x, x, interval=(-2, 0), tail_index=tail_index, scale=0.012)
+        assert found.mean_time.min() == 0
+        assert found.error < 0.05 * found.mean_time.max()
+        times.append(np.interp(-1, x, found.mean_time))
+    one_jump = 1 / levy_escape_rate(tail_index=tail_index, scale=0.012, left=1.0, right=1.0)
+    np.testing.assert_allclose(times[1], times[0], rtol=2e-3)
+    np.testing.assert_allclose(times[1], one_jump, rtol=0.02)

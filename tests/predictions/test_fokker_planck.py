@@ -265,6 +265,30 @@ def test_the_conventions_are_one_process_seen_thrice():
     np.testing.assert_allclose(known[2], known[0], rtol=1e-10, atol=1e-10)
 
 
+def test_the_drift_that_noise_induces_in_two_dimensions():
+    """From the derivatives G_ikj = d_j s_ik of a root s that is linear in the position, D = s s / 2, by the product
+    rule: d_j D_ij is a divergence and no gradient of the trace, and s_jk d_j s_ik / 2 is half of that only for a
+    scalar."""
+    slope = np.zeros((2, 2, 2))
+    slope[0, 0, 0], slope[1, 1, 0], slope[0, 1, 1], slope[1, 0, 1] = 0.3, -0.1, 0.2, 0.2
+
+    def spread(params):
+        root = jnp.eye(2) + jnp.asarray(slope) @ params
+        return root @ root / 2
+
+    grid = product(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9))
+    fine = product(np.linspace(-1, 1, 17), np.linspace(-1, 1, 17))
+    root = np.eye(2) + np.einsum("ikj,abj->abik", slope, fine)
+    expected = {
+        "haenggi_klimontovich": np.einsum("ikj,abkj->abi", slope, root) / 2
+        + np.einsum("abik,kjj->abi", root, slope) / 2,
+        "stratonovich": np.einsum("abjk,ikj->abi", root, slope) / 2,
+    }
+    for convention, drift in expected.items():
+        found = ito_coefficients(jnp.zeros_like, spread, grid, convention).drift
+        np.testing.assert_allclose(found, drift, rtol=1e-12, atol=1e-14)
+
+
 def test_helmholtz_parts_of_a_known_mixture():
     grid = product(np.linspace(-1, 1, 33), np.linspace(0, 3, 41))
     x, y = np.pi * (grid[..., 0] + 1) / 2, np.pi * grid[..., 1] / 3

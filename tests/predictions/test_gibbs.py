@@ -68,9 +68,14 @@ def test_walls_are_allowed_and_everything_is_traceable():
     ("potential", "heat", "grid", "message"),
     [
         (quartic, 0.0, UNEVEN, "temperature"),
-        (quartic, 1.0, UNEVEN[::-1].copy(), "grid: expected axes that increase"),
+        (quartic, 1.0, UNEVEN[::-1].copy(), "grid: expected finite axes that increase"),
         (quartic, 1.0, np.zeros((3, 4)), "grid: expected shape"),
-        (quadratic, 1.0, product([0.0, 1.0], [0.0, 1.0, 2.0]).transpose(1, 0, 2), "grid: expected axes that increase"),
+        (
+            quadratic,
+            1.0,
+            product([0.0, 1.0], [0.0, 1.0, 2.0]).transpose(1, 0, 2),
+            "grid: expected finite axes that increase",
+        ),
         (quadratic, 1.0, product([0.0, 1.0], [0.0, 1.0]) + np.array([[[0, 0], [0, 0]], [[0, 1], [0, 1]]]), "a product"),
         (lambda params: params, 1.0, UNEVEN, "potential: expected a scalar"),
         (lambda params: jnp.nan * params[0], 1.0, UNEVEN, "potential: expected a number"),

@@ -122,7 +122,7 @@ def advance_by_hand(dynamics, start, batch):
     ("change", "message"),
     [
         ({"temperature": -0.1}, "temperature"),
-        ({"depth": 2}, "depth: expected 0"),
+        ({"depth": 2}, "depth: expected an integer from 0 to 1"),
         ({"moments": slope_moments(INPUTS, 2 * INPUTS)}, "noise at every strength"),
         ({"moments": slope_moments(INPUTS, -LABELS)}, "collapses"),
     ],

@@ -106,7 +106,7 @@ def test_nothing_flows_where_they_commute_and_it_traces():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="lag: expected finite and not negative"):
+    with pytest.raises(ValueError, match="lag: expected a number >= 0"):
         sde_angular_momentum(HESSIAN, NOISE, learning_rate=RATE, lag=-1.0)
     with pytest.raises(ValueError, match="num_steps"):
         sgd_angular_momentum(HESSIAN, NOISE, learning_rate=RATE, num_steps=0)

@@ -112,6 +112,19 @@ def test_gaussian_critical_rate_is_where_the_second_moments_stop_contracting(mom
         )
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+@pytest.mark.parametrize("rounding", [0.0, 1e-16, 1e-9])
+def test_gaussian_critical_rate_of_inputs_that_are_alike_in_all_directions(momentum, rounding):
+    """A = v I of d dimensions: t = d eta v/(2 (1 - mu) - c eta v) = B, c = (1 - mu)/(1 + mu) + 1/B, in closed form."""
+    variance, batch_size = 0.7, 4
+    c = (1 - momentum) / (1 + momentum) + 1 / batch_size
+    for dimension in (1, 2, 5):
+        inputs = variance * np.diag(1 + rounding * np.arange(dimension))
+        exact = 2 * (1 - momentum) * batch_size / (variance * (dimension + batch_size * c))
+        found = gaussian_critical_learning_rate(inputs, batch_size=batch_size, momentum=momentum)
+        np.testing.assert_allclose(found, exact, rtol=1e-11 + 5 * rounding)
+
+
 def test_one_dimension_with_any_input_law_is_the_fixed_point_of_the_variance():
     values, weights = np.array([-1.0, 0.5, 2.0]), np.array([0.2, 0.5, 0.3])
     moments = {"second_moment": weights @ values**2, "fourth_moment": weights @ values**4}
@@ -148,5 +161,5 @@ def test_bad_arguments_are_named(change, message):
     arguments = {"inputs": INPUTS, "targets": TARGETS, "learning_rate": 0.1, "batch_size": 2}
     arguments |= {"sampling": "without_replacement"} | change
     unchecked = getattr(regression_covariance, "__wrapped__", regression_covariance)  # without beartype's own refusal
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         unchecked(arguments.pop("inputs"), arguments.pop("targets"), **arguments)

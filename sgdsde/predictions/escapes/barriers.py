@@ -7,7 +7,7 @@ import scipy.special
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import is_traced, require, require_positive, require_symmetric
+from sgdsde.predictions.requirements import array, is_traced, number, require, require_broadcast, require_symmetric
 
 __all__ = ["basin_occupations", "kramers_rate", "moved_boundary"]
 
@@ -31,13 +31,14 @@ def kramers_rate(
     """
     for name, value in (("hessian_minimum", hessian_minimum), ("hessian_saddle", hessian_saddle)):
         require_symmetric(name, value, semidefinite=False)
-    require_positive(barrier=barrier, temperature=temperature)
+    barrier = jnp.asarray(number("barrier", barrier, above=0.0), float)
+    temperature = jnp.asarray(number("temperature", temperature, above=0.0), float)
     well, saddle = (jnp.atleast_2d(jnp.asarray(h, float)) for h in (hessian_minimum, hessian_saddle))
     if well.shape != saddle.shape:
         raise ValueError(
             f"hessian_saddle: expected the shape of hessian_minimum, {len(well)} dimensions, got {len(saddle)}"
         )
-    rate, bottom, top, is_well, is_saddle = _kramers(well, saddle, jnp.asarray(barrier, float), temperature)
+    rate, bottom, top, is_well, is_saddle = _kramers(well, saddle, barrier, temperature)
     if not is_traced(is_well) and not bool(is_well):
         raise ValueError(f"hessian_minimum: expected positive eigenvalues, got {bottom}")
     if not is_traced(is_saddle) and not bool(is_saddle):
@@ -66,11 +67,14 @@ def moved_boundary(boundary: ArrayLike, *, start: ArrayLike, temperature: ArrayL
     is that of one microstep, learning_rate/substeps. Valid for Gaussian steps. Traceable.
     Source: Chernoff 1965; Siegmund 1985; Broadie, Glasserman, Kou 1997.
     """
-    require_positive(temperature=temperature, time_step=time_step)
+    temperature, time_step = array("temperature", temperature, above=0.0), array("time_step", time_step, above=0.0)
+    boundary, start = array("boundary", boundary), array("start", start)
+    require_broadcast(boundary=boundary, start=start, temperature=temperature, time_step=time_step)
     overshoot = -float(scipy.special.zeta(0.5)) / (2 * np.pi) ** 0.5
-    away = jnp.sign(jnp.asarray(boundary, float) - jnp.asarray(start, float))
-    require("start", away, lambda sign: sign != 0, "another position than the boundary")
-    return boundary + away * overshoot * jnp.sqrt(2 * jnp.asarray(temperature, float) * time_step)
+    away = jnp.sign(boundary - start)
+    if not is_traced(away) and not np.all(np.abs(away) == 1):
+        raise ValueError(f"start: expected another position than the boundary {boundary}, both finite, got {start}")
+    return boundary + away * overshoot * jnp.sqrt(2 * temperature * time_step)
 
 
 def basin_occupations(density: ArrayLike, grid: ArrayLike, borders: ArrayLike) -> Array:
@@ -80,7 +84,7 @@ def basin_occupations(density: ArrayLike, grid: ArrayLike, borders: ArrayLike) -
     are exact, also where a border lies between two grid points. The borders are maxima of the potential. In density and
     borders traceable. Raises ValueError naming the argument.
     """
-    points, values, borders = (jnp.asarray(value, float) for value in (grid, density, borders))
+    points, values, borders = array("grid", grid), array("density", density), array("borders", borders)
     if points.ndim != 1 or values.shape != points.shape or borders.ndim != 1 or points.size < 2:
         raise ValueError(
             "density, grid, borders: expected shapes (m,), (m,) and (k,), m >= 2, got "
@@ -88,8 +92,8 @@ def basin_occupations(density: ArrayLike, grid: ArrayLike, borders: ArrayLike) -
         )
     require("grid", jnp.diff(points), lambda steps: steps > 0, "increasing points")
     require("density", values, lambda value: value >= 0, "0 or more")
-    inside = (borders > points[0]) & (borders < points[-1])
-    require("borders", inside, lambda is_inside: is_inside, "positions inside the grid")
+    if not is_traced(borders) and not np.all((borders > points[0]) & (borders < points[-1])):
+        raise ValueError(f"borders: expected positions inside the grid, {points[0]} to {points[-1]}, got {borders}")
     require("borders", jnp.diff(borders), lambda steps: steps > 0, "increasing positions")
     whole = jnp.concatenate([jnp.zeros(1), jnp.cumsum(jnp.diff(points) * (values[1:] + values[:-1]) / 2)])
     cell = jnp.clip(jnp.searchsorted(points, borders, side="right") - 1, 0, points.size - 2)

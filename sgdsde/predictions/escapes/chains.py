@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require, require_whole
+from sgdsde.predictions.requirements import count, one_on_host, require_function
 
 __all__ = ["ChainExit", "chain_exit_steps"]
 
@@ -33,11 +33,12 @@ def chain_exit_steps(
     step's spread. An end that is never reached (a steep wall) may lie anywhere beyond the law. Host, float64, dense:
     num_cells^2 numbers. Raises ValueError naming the argument.
     """
-    start, lower, upper = (float(on_host(n, v)) for n, v in (("start", start), ("lower", lower), ("upper", upper)))
-    if not (lower < start < upper and np.isfinite([lower, upper]).all()):
-        raise ValueError(f"start: expected inside the finite interval ({lower}, {upper}), got {start}")
-    require_whole(num_cells=num_cells)
-    require("num_cells", num_cells, lambda number: number % 2 == 0, "an even number")
+    require_function(transition=transition)
+    start, lower, upper = (one_on_host(n, v) for n, v in (("start", start), ("lower", lower), ("upper", upper)))
+    if not lower < start < upper:
+        raise ValueError(f"start: expected between lower = {lower} and upper = {upper}, got {start}")
+    if count("num_cells", num_cells, at_least=2, at_most=20_000) % 2:
+        raise ValueError(f"num_cells: expected an even number, got {num_cells}")
 
     def steps(num_cells):
         edges = np.linspace(lower, upper, num_cells + 1)

@@ -3,7 +3,9 @@
 With p ~ D^(q-1) exp(int f/D) and s = 1/(D p) ~ D^(-q) exp(-int f/D) (q = 0 Ito, 1/2 Stratonovich, 1
 Haenggi-Klimontovich), the moments of the time are integrals of products of p and s, all positive. They are taken by
 ten-point Gauss-Legendre panels, running integrals included, in logarithms: a barrier of hundreds of temperatures
-overflows nothing. This is the SDE in continuous time; of an Euler step see `moved_boundary`.
+overflows nothing, and panels are split until the exponent int f/D changes by 2 or less in each. Where int |f|/D is
+262,144 (in a landscape of height one: temperatures near 4e-6) a smaller diffusion is refused. This is the SDE in
+continuous time; of an Euler step see `moved_boundary`.
 """
 
 from collections.abc import Callable
@@ -22,12 +24,15 @@ from sgdsde.predictions.fokker_planck.coefficients import (
     require_convention,
     require_shapes,
 )
-from sgdsde.predictions.requirements import on_host, require
+from sgdsde.predictions.requirements import one_on_host, require, require_function
 
 __all__ = ["IntervalExit", "PassageTime", "first_passage_time", "interval_exit"]
 
 NUM_PANELS = 512
-"""on each side of the start; the result on half of them gives the error"""
+"""on each side of the start, before those are split that need it; the result on half of them gives the error"""
+STEEPEST = 2.0
+"""change of the exponent in a panel: what changes more is split, as ten nodes follow no steeper exponential"""
+MOST_PANELS = 2**17
 NODES, SHARES = np.polynomial.legendre.leggauss(10)
 RUNNING = np.linalg.solve(
     np.polynomial.legendre.legvander(NODES, 9).T,
@@ -78,11 +83,11 @@ def first_passage_time(
     Source: Gardiner, Stochastic Methods, 5.2.7; Haenggi, Talkner, Borkovec 1990, eq. 7.5.
     """
     require_convention(convention)
-    start, boundary = (_position(name, value) for name, value in (("start", start), ("boundary", boundary)))
+    start, boundary = (one_on_host(name, value) for name, value in (("start", start), ("boundary", boundary)))
     if start == boundary:
         raise ValueError(f"boundary: expected another position than start = {start}")
     direction = 1.0 if boundary > start else -1.0
-    wall = None if wall is None else _position("wall", wall)
+    wall = None if wall is None else one_on_host("wall", wall)
     if wall is not None and direction * (start - wall) < 0:
         raise ValueError(f"wall: expected on the side of start = {start} away from boundary = {boundary}, got {wall}")
     laws = _laws(drift, diffusion, convention)
@@ -92,13 +97,16 @@ def first_passage_time(
             behind = np.linspace(wall, start, num_panels + 1) if wall != start else np.array([start])
         else:  # panels that widen with the distance cover a power law's tail too
             behind = start - (boundary - start) * np.sinh(np.linspace(reach, 0, num_panels + 1))
-        first = behind.size - 1
         knots = np.concatenate([behind, np.linspace(start, boundary, num_panels + 1)[1:]])
-        panels = _Panels.between(direction * knots)
-        log_p, log_s = laws(direction * panels.nodes, knots)
-        masses = log_p + np.log(panels.widths)
-        if wall is None and not masses[0].max() < masses.max() + NEGLIGIBLE:
+        law = laws(direction, knots)
+        # Of what is behind the start only its mass counts: where that is negligible, nothing has to be resolved.
+        first = behind.size - 1
+        masses = law.log_p[:first].max(axis=1) + np.log(law.panels.widths[:first, 0])
+        largest = masses.max(initial=-np.inf)
+        if wall is None and not masses[0] < largest + NEGLIGIBLE:
             return None
+        needed = np.append(masses > largest + NEGLIGIBLE, np.ones(num_panels, bool))
+        (panels, log_p, log_s), first = _resolved(laws, direction, knots, law, needed, num_panels, first)
         inner = panels.up_to(log_p)
         times = panels.down_to(log_s + inner)
         second = panels.total(log_s + panels.up_to(log_p + times), beyond=first)
@@ -132,7 +140,7 @@ def interval_exit(
     Everything else as `first_passage_time`. Source: Gardiner, Stochastic Methods, 5.2.7-8.
     """
     require_convention(convention)
-    start, lower, upper = (_position(n, v) for n, v in (("start", start), ("lower", lower), ("upper", upper)))
+    start, lower, upper = (one_on_host(n, v) for n, v in (("start", start), ("lower", lower), ("upper", upper)))
     if not lower < start < upper:
         raise ValueError(f"start: expected between lower = {lower} and upper = {upper}, got {start}")
     laws = _laws(drift, diffusion, convention)
@@ -141,15 +149,16 @@ def interval_exit(
         knots = np.concatenate(
             [np.linspace(lower, start, num_panels + 1), np.linspace(start, upper, num_panels + 1)[1:]]
         )
-        panels = _Panels.between(knots)
-        log_p, log_s = laws(panels.nodes, knots)
+        needed = np.ones(knots.size - 1, bool)
+        law = laws(1.0, knots)
+        (panels, log_p, log_s), middle = _resolved(laws, 1.0, knots, law, needed, num_panels, num_panels)
         whole = panels.total(log_s)
         below, above = panels.up_to(log_s) - whole, panels.down_to(log_s)
-        ends = panels.total(log_s, before=num_panels) - whole, panels.total(log_s, beyond=num_panels)
+        ends = panels.total(log_s, before=middle) - whole, panels.total(log_s, beyond=middle)
 
         def at_start(log_values):
-            first = panels.total(below + log_p + log_values, before=num_panels) + ends[1]
-            return np.logaddexp(first, ends[0] + panels.total(above + log_p + log_values, beyond=num_panels))
+            first = panels.total(below + log_p + log_values, before=middle) + ends[1]
+            return np.logaddexp(first, ends[0] + panels.total(above + log_p + log_values, beyond=middle))
 
         mean = at_start(np.zeros_like(log_p))
         times = np.logaddexp(above + panels.up_to(below + log_p), below + panels.down_to(above + log_p))
@@ -193,11 +202,38 @@ def _running(log_values, widths):
     return np.logaddexp(before[:, None], partial)
 
 
+class _Law(NamedTuple):
+    """log p and log s at the nodes of the panels, whose exponent is 0 at the first knot, and how much it changes in
+    each panel."""
+
+    panels: _Panels
+    log_p: np.ndarray
+    log_s: np.ndarray
+    changes: np.ndarray
+
+
+def _resolved(laws, direction, knots, law, needed, num_panels, place):
+    """(panels, log p, log s) where no panel that is needed is too steep, and the place of the knot at `place` then."""
+    pieces = np.where(needed, np.maximum(np.ceil(law.changes * num_panels / (STEEPEST * NUM_PANELS)), 1), 1)
+    if pieces.sum() > MOST_PANELS * num_panels / NUM_PANELS:
+        raise ValueError(
+            f"diffusion: too small beside the drift: int |f|/D changes by {law.changes[needed].sum():.3g}, of which "
+            f"{STEEPEST * MOST_PANELS:.3g} can be resolved; raise it, or take its limit, the time of the drift alone"
+        )
+    ends = np.concatenate([[0], np.cumsum(pieces.astype(int))])
+    if ends[-1] > len(pieces):
+        law = laws(direction, np.interp(np.arange(ends[-1] + 1), ends, knots))
+    return law[:3], ends[place]
+
+
 def _laws(drift, diffusion, convention):
-    """(nodes, knots) -> log p and log s at the nodes, whose exponent is 0 at the first knot."""
+    """(direction, knots) -> `_Law`; the panels run with the direction."""
+    require_function(drift=drift, diffusion=diffusion)
     evaluate = jax.vmap(lambda params: (drift(params), diffusion_matrix(diffusion, params)))
 
-    def laws(nodes, knots):
+    def laws(direction, knots):
+        panels = _Panels.between(direction * knots)
+        nodes = direction * panels.nodes
         points = jnp.asarray(nodes.reshape(-1, 1), float)
         require_shapes(drift, diffusion, 1, points.dtype)
         flow, spread = (np.asarray(value, float) for value in evaluate(points))
@@ -209,7 +245,8 @@ def _laws(drift, diffusion, convention):
         exponent = (force @ RUNNING) * widths
         exponent += np.concatenate([[0.0], np.cumsum((force @ SHARES) * widths[:, 0])[:-1]])[:, None]
         power = POWER[convention]
-        return exponent + (power - 1) * np.log(spread), -exponent - power * np.log(spread)
+        changes = 2 * np.abs(force * widths).max(axis=1)
+        return _Law(panels, exponent + (power - 1) * np.log(spread), -exponent - power * np.log(spread), changes)
 
     return laws
 
@@ -222,10 +259,3 @@ def _changes(found, coarse):
     """Absolute changes; infinite where a moment is, or where half as many panels do not reach far enough."""
     coarse = (np.inf,) * len(found) if coarse is None else coarse
     return tuple(abs(fine - other) if np.isfinite(fine) else np.inf for fine, other in zip(found, coarse, strict=True))
-
-
-def _position(name, value):
-    value = on_host(name, value)
-    if value.shape != () or not np.isfinite(value):
-        raise ValueError(f"{name}: expected one finite number, got {value}")
-    return float(value)

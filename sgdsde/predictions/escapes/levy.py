@@ -10,7 +10,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_tail_index
+from sgdsde.predictions.requirements import array, count, on_host, one_on_host, require, require_broadcast
 from sgdsde.predictions.stable import jump_rate
 
 __all__ = ["clipped_exit_exponent", "free_levy_exit_time", "levy_escape_rate"]
@@ -27,12 +27,12 @@ def levy_escape_rate(*, tail_index: ArrayLike, scale: ArrayLike, left: ArrayLike
     Traceable. Raises ValueError for arguments outside their ranges.
     Source: Imkeller and Pavlyukevich 2006, theorem 1; C: Samorodnitsky and Taqqu 1994, property 1.2.15.
     """
-    _require_jumps(tail_index)
-    require_positive(scale=scale)
+    require("tail_index", tail_index, lambda number: (number > 0) & (number < 2), "0 < tail_index < 2 (2 has no jumps)")
     for name, width in (("left", left), ("right", right)):
         require(name, width, lambda number: number > 0, "a distance > 0, infinite where there is no end")
-    options = {"tail_index": tail_index, "scale": scale}
-    return jump_rate(left, **options) + jump_rate(right, **options)
+    require_broadcast(tail_index=tail_index, scale=scale, left=left, right=right)
+    alpha, c = array("tail_index", tail_index, above=0.0, below=2.0), array("scale", scale, above=0.0)
+    return jump_rate(left, tail_index=alpha, scale=c) + jump_rate(right, tail_index=alpha, scale=c)
 
 
 def free_levy_exit_time(
@@ -46,14 +46,13 @@ def free_levy_exit_time(
     In one dimension the constants are 1/(c^alpha Gamma(1 + alpha)); at tail index 2 it is (r^2 - x^2)/(2 d c^2), a
     Brownian motion of diffusion c^2. 0 outside. Traceable. Source: Getoor 1961, theorem 5.2.
     """
-    require_tail_index(tail_index)
-    require_positive(scale=scale, half_width=half_width)
-    if isinstance(dimension, bool) or not isinstance(dimension, int | np.integer) or dimension < 1:
-        raise ValueError(f"dimension: expected an integer >= 1, got {dimension!r}")
-    alpha = jnp.asarray(tail_index, float)
-    room = jnp.maximum(jnp.asarray(half_width, float) ** 2 - jnp.asarray(start, float) ** 2, 0.0)
+    dimension = count("dimension", dimension)
+    alpha, c = array("tail_index", tail_index, above=0.0, at_most=2.0), array("scale", scale, above=0.0)
+    start, half_width = array("start", start), array("half_width", half_width, above=0.0)
+    require_broadcast(start=start, tail_index=alpha, scale=c, half_width=half_width)
+    room = jnp.maximum(half_width**2 - start**2, 0.0)
     logarithm = gammaln(jnp.asarray(dimension / 2)) - gammaln(1 + alpha / 2) - gammaln((dimension + alpha) / 2)
-    return room ** (alpha / 2) * jnp.exp(logarithm) / (2 * jnp.asarray(scale, float)) ** alpha
+    return room ** (alpha / 2) * jnp.exp(logarithm) / (2 * c) ** alpha
 
 
 def clipped_exit_exponent(*, tail_index: ArrayLike, half_width: ArrayLike, clip: ArrayLike) -> float:
@@ -67,17 +66,10 @@ def clipped_exit_exponent(*, tail_index: ArrayLike, half_width: ArrayLike, clip:
     infinite one, k = alpha. Raises ValueError where half_width/clip is a whole number: the limit is another one there.
     Source: Wang, Oh, Rhee 2022 (2102.04297), theorem 1.
     """
-    alpha, half_width, clip = (
-        on_host(name, value) for name, value in (("tail_index", tail_index), ("half_width", half_width), ("clip", clip))
-    )
-    require("tail_index", alpha, lambda number: (number > 1) & (number < 2), "1 < tail_index < 2")
-    require_positive(half_width=half_width)
-    require("clip", clip, lambda number: number > 0, "a bound > 0")
+    alpha = one_on_host("tail_index", tail_index, above=1.0, below=2.0)
+    half_width = one_on_host("half_width", half_width, above=0.0)
+    clip = np.inf if np.array_equal(on_host("clip", clip), np.inf) else one_on_host("clip", clip, above=0.0)
     jumps = half_width / clip
     if jumps == np.round(jumps) and np.isfinite(clip):
         raise ValueError(f"clip: half_width/clip = {jumps:g} is a whole number; the exponent needs one that is not")
     return float(alpha + (alpha - 1) * (np.ceil(max(jumps, 1e-300)) - 1))
-
-
-def _require_jumps(tail_index):
-    require("tail_index", tail_index, lambda number: (number > 0) & (number < 2), "0 < tail_index < 2 (2 has no jumps)")

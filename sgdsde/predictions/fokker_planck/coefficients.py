@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import is_traced, on_host
+from sgdsde.predictions.requirements import is_traced, on_host, require_function
 
 Convention = Literal["ito", "stratonovich", "haenggi_klimontovich"]
 """Where along a step a state-dependent noise is taken: at its start, in the middle, at its end."""
@@ -30,6 +30,7 @@ class Coefficients(NamedTuple):
 def ito_coefficients(drift: Callable, diffusion: Callable, grid: ArrayLike, convention: Convention) -> Coefficients:
     """The coefficients on a grid and halfway between its points; one compiled call. Errors name the argument."""
     require_convention(convention)
+    require_function(drift=drift)
     axes, steps = uniform_axes(grid)
     finer = [np.linspace(axis[0], axis[-1], 2 * len(axis) - 1) for axis in axes]
     points = jnp.asarray(np.stack(np.meshgrid(*finer, indexing="ij"), axis=-1).reshape(-1, len(axes)), float)
@@ -50,7 +51,7 @@ def coarser(fine: Coefficients) -> Coefficients:
 
 
 def require_convention(convention: str) -> None:
-    if convention not in get_args(Convention):
+    if not isinstance(convention, str) or convention not in get_args(Convention):
         raise ValueError(f"convention: expected one of {get_args(Convention)}, got {convention!r}")
 
 
@@ -71,6 +72,7 @@ def uniform_axes(grid: ArrayLike) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def require_shapes(drift: Callable | None, diffusion: Callable, size: int, dtype) -> None:
+    require_function(diffusion=diffusion)
     params = jax.ShapeDtypeStruct((size,), dtype)
     if drift is not None and (shape := jnp.shape(jax.eval_shape(drift, params))) != (size,):
         raise ValueError(f"drift: expected shape ({size},) for params ({size},) of this grid, got {shape}")

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from sgdsde.predictions.fokker_planck.coefficients import Convention, coarser, ito_coefficients
 from sgdsde.predictions.fokker_planck.generator import Generator, markov_generator
 from sgdsde.predictions.fokker_planck.stationary_states import FokkerPlanckSolution, factorised, with_error
-from sgdsde.predictions.requirements import on_host, require_positive
+from sgdsde.predictions.requirements import on_host, one_on_host
 
 POLE = 0.1
 """the length of an implicit step, in units of the duration, whose powers span the solution"""
@@ -35,8 +35,7 @@ def fokker_planck_evolution(
     is that of space alone, as in `fokker_planck_density`, and so are the arguments and what raises, also a bad initial
     density. Source: van den Eshof and Hochbruck 2006, SIAM J. Sci. Comput. 27, 1438 (shift-and-invert Krylov).
     """
-    duration = float(on_host("duration", duration))
-    require_positive(duration=duration)
+    duration = one_on_host("duration", duration, above=0.0)
     initial = on_host("initial_density", initial_density)
     fine = ito_coefficients(drift, diffusion, grid, convention)
     chain, coarse_chain = markov_generator(fine), markov_generator(coarser(fine))

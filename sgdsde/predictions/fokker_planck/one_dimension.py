@@ -17,7 +17,15 @@ from sgdsde.predictions.fokker_planck.coefficients import (
     require_shapes,
 )
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_whole, stationary
+from sgdsde.predictions.requirements import (
+    array,
+    on_host,
+    require,
+    require_broadcast,
+    require_function,
+    require_whole,
+    stationary,
+)
 
 
 def one_dimensional_density(
@@ -34,6 +42,7 @@ def one_dimensional_density(
     Source: Gardiner, Stochastic Methods, sections 4.3 and 5.2; Haenggi 1982; Klimontovich 1990.
     """
     require_convention(convention)
+    require_function(drift=drift)
     grid = on_host("grid", grid)
     if grid.ndim != 1:
         raise ValueError(f"grid: expected shape (m,), one dimension, got {grid.shape}")
@@ -92,11 +101,21 @@ def state_dependent_sgd_variance(
 
 
 def _variance(curvature, additive, multiplicative, learning_rate, batch_size, discrete, factor):
-    require_positive(curvature=curvature, learning_rate=learning_rate)
+    curvature, learning_rate = (
+        array("curvature", curvature, above=0.0),
+        array("learning_rate", learning_rate, above=0.0),
+    )
+    additive, multiplicative = (
+        array("additive", additive, at_least=0.0),
+        array("multiplicative", multiplicative, at_least=0.0),
+    )
     require_whole(batch_size=batch_size)
-    for name, value in (("additive", additive), ("multiplicative", multiplicative)):
-        require(name, value, lambda number: (number >= 0) & np.isfinite(number), "0 or more")
-    ratio = jnp.asarray(learning_rate, float) / batch_size
+    batch_size = array("batch_size", batch_size, at_least=1.0)
+    require_broadcast(
+        curvature=curvature, additive=additive, multiplicative=multiplicative, learning_rate=learning_rate,
+        batch_size=batch_size,
+    )  # fmt: skip
+    ratio = learning_rate / batch_size
     drop = discrete * learning_rate * curvature**2 + factor * ratio * multiplicative
     remaining = 2 * curvature - drop
     refusal = "curvature: no stationary variance: 2 curvature = {} does not exceed {}; lower the learning rate"

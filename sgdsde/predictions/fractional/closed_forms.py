@@ -8,7 +8,7 @@ from jax import Array
 from jax.scipy.special import gamma
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import require, require_positive, require_tail_index
+from sgdsde.predictions.requirements import array, require, require_broadcast
 from sgdsde.predictions.stable import jump_rate
 
 
@@ -18,8 +18,9 @@ def cauchy_bimodality_switch(*, quartic: ArrayLike, scale: ArrayLike) -> Array:
     b = `quartic`, s = `scale`; traceable, elementwise. It is positive: two modes in a landscape with one minimum. For
     b = s = 1 it is 2^(-1/3) = 0.794. From R = z^2/2 in `cauchy_density`. Source: Chechkin et al. 2002, 2004.
     """
-    require_positive(quartic=quartic, scale=scale)
-    return jnp.cbrt(jnp.asarray(quartic, float) * jnp.asarray(scale, float) ** 2 / 2)
+    b, s = array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
+    require_broadcast(quartic=b, scale=s)
+    return jnp.cbrt(b * s**2 / 2)
 
 
 def levy_quartic_second_moment(*, quartic: ArrayLike, tail_index: ArrayLike, scale: ArrayLike) -> Array:
@@ -29,9 +30,9 @@ def levy_quartic_second_moment(*, quartic: ArrayLike, tail_index: ArrayLike, sca
 
     b = `quartic`, alpha = `tail_index`, c = `scale`; traceable, elementwise. Source: Sliusarenko et al. 2013.
     """
-    require_positive(quartic=quartic, scale=scale)
-    require_tail_index(tail_index)
-    b, alpha, c = (jnp.asarray(value, float) for value in (quartic, tail_index, scale))
+    b, c = array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
+    alpha = array("tail_index", tail_index, above=0.0, at_most=2.0)
+    require_broadcast(quartic=b, tail_index=alpha, scale=c)
     v = 1 / (alpha + 2)
     gammas = gamma(1 - v) * gamma(1 - 2 * v) / (gamma(1 + v) * gamma(1 + 2 * v))
     return (c**alpha / b) ** (2 * v) * 2 * (alpha + 2) ** (-6 * v) * gammas
@@ -45,8 +46,9 @@ def levy_quartic_tail(position: ArrayLike, *, quartic: ArrayLike, tail_index: Ar
     the rate of jumps beyond |x| over the drift that brings them back. b = `quartic`, alpha = `tail_index`, c = `scale`;
     traceable, elementwise; zero at tail index 2. Source: Chechkin et al. 2002.
     """
-    require_positive(quartic=quartic, scale=scale)
-    require_tail_index(tail_index)
+    b, c = array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
+    alpha = array("tail_index", tail_index, above=0.0, at_most=2.0)
     require("position", position, lambda x: x != 0, "away from zero, in the tail")
-    distance = jnp.abs(jnp.asarray(position, float))
-    return jump_rate(distance, tail_index=tail_index, scale=scale) / (jnp.asarray(quartic, float) * distance**3)
+    distance = jnp.abs(array("position", position))
+    require_broadcast(position=distance, quartic=b, tail_index=alpha, scale=c)
+    return jump_rate(distance, tail_index=alpha, scale=c) / (b * distance**3)

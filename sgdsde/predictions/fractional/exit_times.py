@@ -8,6 +8,7 @@ import scipy.linalg
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.fractional.jumps import jump_rates, levy_motion
+from sgdsde.predictions.requirements import on_host
 
 
 class LevyExitTime(NamedTuple):
@@ -38,7 +39,7 @@ def levy_mean_exit_time(
     Free process, (-1, 1), scale 1: (1 - x^2)^(alpha/2)/Gamma(1 + alpha). Source: Getoor 1961.
     """
     motion = levy_motion(gradient, grid, tail_index, scale)
-    ends = tuple(float(end) for end in interval)
+    ends = tuple(on_host("interval", interval).ravel().tolist())
     if len(ends) != 2 or not ends[0] < ends[1] or not np.isfinite(ends).any():
         raise ValueError(f"interval: expected (left, right), left < right, one of them finite, got {interval}")
     for end, place in zip(ends, (0, -1)):
@@ -51,8 +52,23 @@ def levy_mean_exit_time(
 def _mean_time(motion, ends):
     size = motion.grid.size
     kept = slice(int(np.isfinite(ends[0])), size - int(np.isfinite(ends[1])))
-    rates = jump_rates(motion)[kept, kept]
+    rates = _without_negative(jump_rates(motion), motion.grid)[kept, kept]
     own = -np.diag(rates)
     time = np.zeros(size)
     time[kept] = scipy.linalg.solve(rates / own[:, None], -1 / own, overwrite_a=True)
     return time
+
+
+def _without_negative(rates, grid):
+    """The rates with just so much diffusion added at each point that none to a neighbour is negative.
+
+    Where a drift leads away from an end, time falls to 0 there within a layer of scale^(alpha/(alpha - 1)), thinner
+    than any cell: central differences of the drift then swing, upwind ones (which these are) do not.
+    """
+    left, right = np.diff(grid)[:-1], np.diff(grid)[1:]
+    inner = np.arange(1, grid.size - 1)
+    lack = np.maximum(0, np.maximum(-rates[inner, inner - 1] * left, -rates[inner, inner + 1] * right))
+    rates[inner, inner - 1] += lack / left
+    rates[inner, inner + 1] += lack / right
+    rates[inner, inner] -= lack / left + lack / right
+    return rates

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 
-from sgdsde.predictions.requirements import on_host, require, require_positive, require_tail_index
+from sgdsde.predictions.requirements import on_host, one_on_host, require, require_function
 
 
 class LevyMotion(NamedTuple):
@@ -32,13 +32,14 @@ def levy_motion(gradient: Callable, grid, tail_index, scale) -> LevyMotion:
         raise ValueError(f"grid: expected shape (m,), m odd and 17 or more (its half is solved too), got {grid.shape}")
     if not np.all(np.isfinite(grid)) or not np.all(np.diff(grid) > 0):
         raise ValueError("grid: expected finite positions that increase strictly")
-    require_tail_index(on_host("tail_index", tail_index))
-    require_positive(scale=on_host("scale", scale))
+    tail_index = one_on_host("tail_index", tail_index, above=0.0, at_most=2.0)
+    scale = one_on_host("scale", scale, above=0.0)
+    require_function(gradient=gradient)
     slope = np.asarray(gradient(grid), float)
     if slope.shape != grid.shape:
         raise ValueError(f"gradient: expected U' elementwise, {grid.shape} -> {grid.shape}, got shape {slope.shape}")
     require("gradient", slope, np.isfinite, "a finite number at every grid point")
-    return LevyMotion(-slope, grid, float(tail_index), float(scale))
+    return LevyMotion(-slope, grid, tail_index, scale)
 
 
 def jump_rates(motion: LevyMotion) -> np.ndarray:
