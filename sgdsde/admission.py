@@ -22,7 +22,8 @@ PARTS = ("problem", "period", "substeps", "variates", "arrange", "init", "advanc
 
 def check_dynamics(dynamics: Any, observe: Any) -> None:
     """Of the right kind: a dynamics has all its parts and is a pytree, an observer can be called; and JAX compiles."""
-    if jax.config.jax_disable_jit:
+    settings: Any = jax.config
+    if settings.jax_disable_jit:
         raise RuntimeError(
             "simulate: JAX_DISABLE_JIT is set, under which the loop, which is compiled as a whole, cannot run; unset "
             "it, and look at single steps with dynamics.draw and dynamics.advance under jax.disable_jit()"

@@ -279,7 +279,7 @@ def _check_shapes(problem: Problem) -> None:
         function = getattr(problem, name)
         wanted = f"a function ({'params, example' if name == 'example_loss' else 'params'}) -> scalar"
         out = None if function is None else shapes_of(f"Problem.{name}", function, *arguments, expected=wanted)
-        if out is not None and (not hasattr(out, "shape") or out.shape != ()):
+        if function is not None and (not hasattr(out, "shape") or out.shape != ()):
             got = f"an array of shape {out.shape}" if hasattr(out, "shape") else f"a {type(out).__name__}"
             raise ValueError(
                 f"Problem.{name}: expected a scalar loss{' of one example' if name == 'example_loss' else ''}, "

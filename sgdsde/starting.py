@@ -44,7 +44,7 @@ def start_chains(
     else:
         raise TypeError(
             "start: expected params with the structure that problem.init gives, a function key -> params, or a "
-            f"Trajectory; got {_kind(start)} instead of {tree_structure(like)}"
+            f"Trajectory; got {_kind(start)} instead of {_kind(like)}"
         )
     for path, leaf in tree_leaves_with_path(params):
         if not is_traced(leaf) and not bool(jnp.isfinite(leaf).all()):
@@ -85,8 +85,11 @@ def _given(leaf: Any, like: Any) -> jax.Array:
 
 
 def _kind(value: Any) -> str:
-    leaf = tree_structure(0)
-    return type(value).__name__ if tree_structure(value) == leaf else str(tree_structure(value))
+    if isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+        return "one array"
+    structure = tree_structure(value)
+    is_plain = value is None or structure == tree_structure(0)
+    return f"{type(value).__name__} {value!r}"[:60] if is_plain else f"a {type(value).__name__}, {structure}"
 
 
 def _check_drawn(params: Any, like: Any) -> None:

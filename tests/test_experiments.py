@@ -32,6 +32,7 @@ def test_it_runs_at_smoke_size_and_is_not_judged(file, tmp_path, capsys):
     (folder,) = (tmp_path / file.stem).iterdir()
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["passed"] is None
+    assert "check_failure" not in verdict
     assert len(verdict["checks"]) >= 8
     assert (folder / "figure.png").stat().st_size > 10_000
     assert "not judged" in capsys.readouterr().out

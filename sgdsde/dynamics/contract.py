@@ -11,6 +11,7 @@ from sgdsde.arguments import is_traced, number
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import draw
+from sgdsde.tracing import shapes_of
 
 __all__ = ["Dynamics", "State", "check_learning_rate", "check_schedule", "derived_draw", "probe", "rate_at", "slot_of"]
 
@@ -93,19 +94,17 @@ def check_learning_rate(learning_rate: Any, problem: Problem) -> Any:
 
 def check_schedule(learning_rate: Any, first_step: int, num_steps: int) -> None:
     """Look at a schedule at nine of these steps. Raises TypeError unless it gives one real number and can be traced,
-    ValueError where that is negative, NaN or infinite. A number is no schedule; of a traced one the kind is checked."""
+    ValueError where it raises, or gives what is negative, NaN or infinite. A number is no schedule; of a traced one the
+    kind is checked."""
     if not callable(learning_rate):
         return
     learning_rate = as_partial(learning_rate)
     name = getattr(learning_rate.func, "__name__", "the schedule")
-    try:
-        found = jax.eval_shape(rate_at, learning_rate, jnp.int32(0))
-    except Exception as error:
-        raise TypeError(
-            f"learning_rate: {name} raised {type(error).__name__} when JAX traced it with an integer step; compute "
-            "with jax.numpy, and choose with jnp.where instead of if"
-        ) from error
-    if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
+    wanted = "a number, or a schedule that gives one real number at an integer step"
+    with jax.numpy_dtype_promotion("standard"):
+        found = shapes_of("learning_rate", learning_rate, jnp.int32(0), expected=wanted)
+    is_real = any(jnp.issubdtype(getattr(found, "dtype", None), kind) for kind in (jnp.floating, jnp.integer))
+    if getattr(found, "shape", None) != () or not is_real:
         given = f"{found.dtype}{list(found.shape)}" if hasattr(found, "shape") else type(found).__name__
         raise TypeError(f"learning_rate: expected {name} to give one real number at a step, got {given}")
     steps = np.unique(np.append(0, first_step + np.linspace(0, num_steps - 1, 9).astype(np.int32)))
