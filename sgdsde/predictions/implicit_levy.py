@@ -46,8 +46,7 @@ def implicit_levy_density(
     """
     require_function(gradient=gradient, curvature=curvature)
     grid = on_host("grid", grid)
-    spacing = np.diff(grid)
-    if grid.ndim != 1 or grid.size < 32 or not np.allclose(spacing, spacing.mean(), rtol=1e-6) or spacing[0] <= 0:
+    if grid.ndim != 1 or grid.size < 32 or not _is_uniform(np.diff(grid)):
         raise ValueError(f"grid: expected 32 or more points, uniform and increasing, got shape {grid.shape}")
     tail_index = one_on_host("tail_index", tail_index, above=0.0, at_most=2.0)
     scale, time_step = one_on_host("scale", scale, above=0.0), one_on_host("time_step", time_step, above=0.0)
@@ -63,10 +62,20 @@ def implicit_levy_density(
     return LevyDensity(fine, np.trapezoid(np.abs(coarse - fine[inner]), grid[inner]) + abs(outside))
 
 
+def _is_uniform(spacing):
+    return spacing[0] > 0 and np.allclose(spacing, spacing.mean(), rtol=1e-6)
+
+
 def _solve(points, image, jacobian, tail_index, width):
     """p = A p, A linear, with the normalisation in every row: (1 - A) p + u (sum of p) = u, u uniform."""
     spacing = (points[-1] - points[0]) / (points.size - 1)
-    size = scipy.fft.next_fast_len(int(np.ceil((image.max() - image.min()) / spacing)) + 1, real=True)
+    span = (image.max() - image.min()) / spacing
+    if not span < 2**24:
+        raise ValueError(
+            f"time_step: y + time_step * gradient(y) spreads the grid over {span:.2g} of its spacings, expected at most"
+            f" {2**24}; shorten the step, or narrow the grid"
+        )
+    size = scipy.fft.next_fast_len(int(np.ceil(span)) + 1, real=True)
     frequency = 2 * np.pi * scipy.fft.rfftfreq(size, spacing)
     factor = np.exp(-((width * frequency) ** tail_index))
     places = (image - points[0])[None] / spacing
