@@ -55,8 +55,8 @@ from sgdsde.randomness import draw
 SEE = (
     "u^2 - w^2 of two layers decays at {SGD: decay of u^2 - w^2 | predicted} a unit of time under SGD (one-step law; "
     "simulated within {SGD: decay of u^2 - w^2 | within}), {SGD: decay of u^2 - w^2, not the SDE's | predicted} in the "
-    "Ito SDE, 0 in Stratonovich's. At 1.2 T_c {mass of v < 1e-6 at T = 1.2 T_c} of the SDE's chains collapse to 0; SGD "
-    "diverges instead ({SGD at T = 1.2 T_c: share diverged})."
+    "Ito SDE, 0 in Stratonovich's. At 1.2 times the critical rate over batch {mass of v < 1e-6 at T = 1.2 T_c} of the "
+    "SDE's chains are at 0; of SGD's runs {SGD at T = 1.2 T_c: share diverged} diverge instead."
 )
 
 

@@ -56,8 +56,8 @@ SEE = (
     "{z over sqrt(2 mu) that half-collapses x by time 50 | predicted} of the threshold noise z = sqrt(2 mu) on by time "
     "13, 25 and 50, as the Fokker-Planck equation says (within "
     "{z over sqrt(2 mu) that half-collapses x by time 50 | within}); a neuron stops growing from 0 at "
-    "{neuron: label noise at which log|w| stops growing, over the threshold | predicted} of its threshold (Euler's "
-    "step; within {neuron: label noise at which log|w| stops growing, over the threshold | within})."
+    "{neuron: label noise at which a small w stops growing, over the threshold | predicted} of its threshold (Euler's "
+    "step; within {neuron: label noise at which a small w stops growing, over the threshold | within})."
 )
 
 
@@ -333,7 +333,7 @@ def checks(config, arrays):
     exact = np.array([euler_growth(config, factor) for factor in factors])
     place, error = zero_crossing(factors, arrays["growth"], arrays["growth_error"])
     edge, _ = zero_crossing(factors, exact, arrays["growth_error"])
-    name = "neuron: label noise at which log|w| stops growing, over the threshold"
+    name = "neuron: label noise at which a small w stops growing, over the threshold"
     unit = float(sde_threshold(config))
     found.append(Check(name, place / unit, edge / unit, error / unit, 0.009, "agree", source))
     ends = arrays["neurons_collapsed"][:, -1]

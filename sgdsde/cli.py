@@ -14,7 +14,13 @@ from sgdsde.commands.computing import confirm, reproduce, run
 from sgdsde.commands.looking import gallery, judge, list_experiments, plot
 from sgdsde.commands.parsing import BROKEN, INTERRUPTED, MISTAKE, PASSED, complain, unwritten
 from sgdsde.commands.searching import search
-from sgdsde.commands.surroundings import all_written, no_interrupt_is_lost, write_what_can_be_written
+from sgdsde.commands.surroundings import (
+    all_written,
+    is_of_output,
+    no_interrupt_is_lost,
+    output_lost,
+    write_what_can_be_written,
+)
 from sgdsde.commands.sweeping import compare, show, status, sweep
 from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
@@ -82,8 +88,8 @@ def _answered(arguments: list[str]) -> int:
         message = "Interrupted. The same command goes on where this one stopped; complete results are untouched."
         return complain(message, INTERRUPTED, label="")
     except OSError as error:
-        if all_written(PASSED) != PASSED:  # it was the output
-            return BROKEN
+        if is_of_output(error):
+            return output_lost(error)
         return complain(unwritten(error, Path.cwd()), BROKEN)
     except Exception as error:  # Python's own status for it, 1, would mean that a check failed
         traceback.print_exc()

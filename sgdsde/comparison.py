@@ -189,12 +189,19 @@ def compare(
 def _named(kinds: Any) -> dict[str, tuple[Callable, dict[str, Any]]]:
     """name -> (kind, options)."""
     if isinstance(kinds, Mapping):
-        return {name: (kind, {}) if callable(kind) else kind for name, kind in kinds.items()}
+        return {name: _with_options(kind) for name, kind in kinds.items()}
     names = [getattr(getattr(kind, "func", kind), "__name__", "noise") for kind in kinds]
     if len(set(names)) < len(names):
         given = ", ".join(names)
         raise ValueError(f"kinds: expected one of each name, got {given}; name them, {{name: (kind, options)}}")
-    return {name: (kind, {}) for name, kind in zip(names, kinds, strict=True)}
+    return {name: _with_options(kind) for name, kind in zip(names, kinds, strict=True)}
+
+
+def _with_options(kind: Any) -> tuple[Callable, dict[str, Any]]:
+    kind, options = kind if isinstance(kind, tuple) and len(kind) == 2 else (kind, {})
+    if not callable(kind) or not isinstance(options, Mapping):
+        raise TypeError(f"kinds: expected functions such as noise.anisotropic, or (kind, options), got {kind!r}")
+    return kind, dict(options)
 
 
 def _row(name: str, dynamics: Any, found: Trajectory, reference: Trajectory) -> dict[str, Any]:

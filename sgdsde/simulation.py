@@ -13,8 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
-from tqdm.auto import tqdm
+from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, tree_structure
 
 from sgdsde.admission import check_dynamics, check_length, check_step, checked_counts
 from sgdsde.arguments import is_traced
@@ -36,6 +35,7 @@ from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Trajectory, chain_keys
 from sgdsde.interruption import Interrupted, stopping
 from sgdsde.memory import bytes_of, check_memory, check_records
+from sgdsde.progress import announce, bar_of
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import num_variates, one_key
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
@@ -105,6 +105,7 @@ def simulate(
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
     made_by = description(dynamics)
     if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
+        announce(num_steps * num_chains, (tree_structure((dynamics, observe)), num_chains, num_records))
         what = as_arrays((dynamics, observe, keys, chains, first_step, every))
         chains, observed = forward_only(_traced_once(*what, count=num_records, capacity=num_records, **options))
     else:
@@ -140,9 +141,7 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, shap
         dynamics, observe, keys, chains, first_step, options, kept=record_bytes * num_records
     )
     at_record = None  # the chains at the last record, where the ensemble has gone on from there
-    bar = tqdm(total=num_steps * num_chains, initial=done * num_chains, unit=" chain-steps", unit_scale=True,
-               disable=None, delay=1.0, leave=False)  # fmt: skip
-    with bar, stopping() as stop:
+    with bar_of(num_steps * num_chains, done * num_chains) as bar, stopping() as stop:
         while done < num_steps and not stop.requested:
             into = done % every
             whole = into == 0 and budget >= every

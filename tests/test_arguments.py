@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde import landscapes, match, noise, sgd
+from sgdsde import gradient_flow, landscapes, match, noise, sgd
 from sgdsde.arguments import count, matrix, number, square_root, vector
 
 PROBLEM = landscapes.quadratic(np.diag([1.0, 2.0]), gradient_covariance=np.eye(2), num_examples=8)
@@ -160,3 +160,8 @@ def test_counts_are_whole_numbers_known_to_python():
         count("batch_size", 10, at_least=2, at_most=8)
     with pytest.raises(TypeError, match="got a traced number; it is a shape"):
         jax.jit(lambda value: count("substeps", value))(3)
+
+
+def test_times_are_numbers():
+    with pytest.raises(TypeError, match="times: expected real numbers, got '1'"):
+        gradient_flow(PROBLEM, jnp.ones(2), ["1"])

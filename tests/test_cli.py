@@ -119,6 +119,12 @@ def test_experiments_are_found_above_the_current_folder(project, capsys, monkeyp
         (["reproduce", "toy", "--smok"], "takes no `--smok`. Did you mean `smoke`?"),
         (["plot", "toy"], "no result of `toy` yet"),
         (["plot", "experiments"], "experiments is not a result folder"),
+        (["plot", "/no/such/folder"], "/no/such/folder: there is no such folder"),
+        (["run", "toy", "--seed", "4294967296"], "seed: expected a whole number from 0 to 4,294,967,295"),
+        (["run", "toy", "--seed", "-1"], "seed: expected a whole number from 0 to 4,294,967,295"),
+        (["run", "toy", "--seed", str(2**64)], "seed: expected a whole number from 0 to 4,294,967,295"),
+        (["run", "toy", "--scales", "(1,x)"], "--scales"),
+        (["run", "toy", "--maen", "2"], "Fields: is_shifted, mean, num_draws, scales, seed, trouble. Flags of the"),
         (["list", "toy"], "takes no `toy`"),
     ],
 )
@@ -144,7 +150,7 @@ def test_run_prints_the_verdicts_and_the_figure(project, capsys):
     folder = one(project / "runs" / "toy")
     for expected in ("mean at scale 1", "±", "10 %", "agree", "pass", "toy: PASSED, 1 of 1 checks"):
         assert expected in output
-    assert f"figure: runs/toy/{folder.name}/figure.pdf" in output.splitlines()
+    assert f"figure: runs/toy/{folder.name}/figure.png" in output.splitlines()
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["command"] == "sgdsde run toy --mean 2 --scales 1 --no-is_shifted"
 
@@ -180,7 +186,7 @@ def test_reproduce_publishes_and_smoke_does_not(project, capsys):
     assert main(["reproduce", "--all"]) == 0
     published = json.loads((project / "results" / "toy" / "provenance.json").read_text())
     assert published["command"] == "sgdsde reproduce toy"
-    assert "figure: results/toy/figure.pdf" in capsys.readouterr().out
+    assert "figure: results/toy/figure.png" in capsys.readouterr().out
     shutil.rmtree(project / "runs")
     assert main(["reproduce", "toy"]) == 0, "the published result is found"
     assert "already computed" in capsys.readouterr().out
@@ -294,3 +300,45 @@ def test_killed_and_interrupted_runs_leave_what_was_there(project):
     assert len(folders) == 2, "what the killed process left is removed by the next one"
     interrupted = json.loads((folders - {earlier}).pop().joinpath("provenance.json").read_text())
     assert interrupted["status"] == "interrupted"
+
+
+def test_help_is_wrapped_and_every_field_has_a_text(project, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["run", "toy", "--help"]) == 0
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 70
+    assert "\n\nSource: the mean <x>, by definition.\n" in output
+    assert "--seed INT" in output
+    assert "of all random numbers, from 0 to 2^32 - 1 (default: 0)" in " ".join(output.split())
+    assert "--is_shifted, --no_is_shifted" in output
+    assert main(["search", "--help"]) == 0
+    assert len(capsys.readouterr().out.splitlines()[0]) <= 80
+
+
+@pytest.mark.parametrize(
+    "words", [["--scales", "1,2.5"], ["--scales", "(1, 2.5)"], ["--scales=1,2.5"], ["--scales", "1", "2.5"]]
+)
+def test_tuples_are_written_with_commas_or_without(project, words):
+    from sgdsde.experiment.config import load_experiment
+    from sgdsde.experiment.flags import parsed_config
+
+    toy = load_experiment(project / "experiments" / "toy.py")
+    default = toy.config_class()
+    config = parsed_config(toy, [*words, "--trouble", "none", "--mean=-1"], command="run", default=default)
+    assert (config.scales, config.mean) == ((1.0, 2.5), -1.0)
+
+
+def test_a_smoke_run_outlives_its_checks(project, capsys):
+    assert main(["run", "toy", "--smoke", "--trouble", "checks"]) == 0
+    folder = one(project / "runs" / "toy")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "checks() could not be asked: ZeroDivisionError: the checks are broken (toy.py, line" in told
+    assert results.load_result(folder).arrays["means"].shape == (2,)
+    assert (folder / "figure.png").is_file()
+    assert main(["run", "toy", "--trouble", "checks"]) == 3
+
+
+def test_list_shows_the_whole_claim(project, capsys):
+    (project / "experiments" / "wide.py").write_text('"""A claim that goes\non and ends here.\n\nMore."""')
+    assert main(["list"]) == 0
+    assert "wide  A claim that goes on and ends here." in capsys.readouterr().out

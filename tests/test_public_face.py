@@ -81,7 +81,7 @@ print(jax._src.xla_bridge._backends, len(jax.live_arrays()) if jax._src.xla_brid
 def test_mistakes_are_answered_with_the_field_and_the_mend():
     code = """
 import jax, jax.numpy as jnp
-from sgdsde import Problem, landscapes, match, noise, sgd, simulate
+from sgdsde import Problem, compare, landscapes, match, noise, sgd, simulate
 problem = landscapes.quadratic(jnp.eye(2), gradient_covariance=jnp.eye(2), num_examples=8)
 good = dict(learning_rate=.1, batch_size=2, sampling="with_replacement")
 def wrong(make):
@@ -96,6 +96,10 @@ wrong(lambda: noise.levy(problem, tail_index=2.5, scale=1.))
 wrong(lambda: match(sgd(problem, **good), noise.levy, substeps=1, at=jnp.zeros(2), tail_index=0))
 wrong(lambda: Problem(3, jnp.ones(2), lambda key: jnp.ones(1)))
 wrong(lambda: match(sgd(problem, **good), noise.anisotropic, substeps=0))
+wrong(lambda: sgd("parabola", **good))
+wrong(lambda: noise.isotropic(None, variance=1.0))
+wrong(lambda: match(sgd(problem, **good), "anisotropic", substeps=1))
+wrong(lambda: compare(problem, jax.random.key(0), **good, num_steps=10, num_chains=4, kinds=["levy"]))
 """
     answers = fresh(code).splitlines()
     expected = [
@@ -107,6 +111,10 @@ wrong(lambda: match(sgd(problem, **good), noise.anisotropic, substeps=0))
         "tail_index: expected a number in (0, 2]",
         "Problem.example_loss: expected a function, got int",
         "substeps: expected an integer >= 1",
+        "problem: expected a Problem, got str",
+        "problem: expected a Problem, got NoneType",
+        "noise_kind: expected a function such as noise.anisotropic, got 'anisotropic'",
+        "kinds: expected functions such as noise.anisotropic, or (kind, options), got 'levy'",
     ]
     assert len(answers) == len(expected)
     for answer, start in zip(answers, expected, strict=True):

@@ -151,9 +151,9 @@ def _stacked(experiment: Any) -> Any:
     return stacked_arrays
 
 
-def show_result(folder: Path) -> int:
+def show_result(folder: Path, *, everything: bool = False) -> int:
     from sgdsde.experiment import report, results
 
-    report.print_result(folder)
+    report.print_result(folder, everything=everything)
     verdict = results.read_verdict(folder)
     return FAILED if verdict is not None and verdict["passed"] is False else PASSED

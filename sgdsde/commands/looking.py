@@ -26,7 +26,7 @@ def list_experiments(arguments: list[str]) -> int:
     width = max(map(len, files), default=0)
     for name, file in files.items():
         try:
-            claim = folders.description(file).split("\n")[0] or "(no docstring)"
+            claim = folders.first_paragraph(folders.description(file)) or "(no docstring)"
         except ExperimentError as error:
             claim = f"({error})"
         indent = " " * (width + 2)
@@ -47,7 +47,7 @@ def plot(arguments: list[str]) -> int:
         from sgdsde.experiment.runner import redraw
 
         redraw(_experiment_of(folder, given.experiments), folder)
-    print(f"figure: {shown(folder / 'figure.pdf')}")
+    print(f"figure: {shown(folder / 'figure.png')}")
     return PASSED
 
 
@@ -119,7 +119,9 @@ def result_folder(named: str, experiments: str | None) -> Path:
     """A result folder by its path, or by the experiment's name: the committed one, else the latest run."""
     if any((Path(named) / file).is_file() for file in ("provenance.json", "sweep.json")):
         return Path(named).absolute()
-    if Path(named).is_dir() or len(Path(named).parts) > 1:
+    if len(Path(named).parts) > 1 and not Path(named).exists():
+        raise ExperimentError(f"{named}: there is no such folder.")
+    if Path(named).exists() or len(Path(named).parts) > 1:
         raise ExperimentError(f"{named} is not a result folder: it holds no provenance.json.")
     home = folders.experiments_folder(experiments).parent
     found = [home / "results" / named, *(home / "runs" / named).glob("[!.]*")]

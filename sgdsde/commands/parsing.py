@@ -1,6 +1,7 @@
 """Flags, their parsing, and how a mistake is told: what all commands share."""
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
@@ -69,12 +70,27 @@ def config_of(
     command: str,
     default: Any,
 ) -> Any:
-    """The Config that the rest of a command asks for; with --help, prints the flags and the fields and leaves."""
-    from sgdsde.experiment.flags import parsed_config
+    """The Config that the rest of a command asks for; with --help, prints the claim, the flags and the fields, and
+    leaves."""
+    from sgdsde.experiment.flags import add_fields, parsed_config
 
     if given.help:
-        print(parser.format_help() + f"\nfields of {experiment.name}{' at smoke size' if given.smoke else ''}:\n")
-    return parsed_config(experiment, rest, command=command, default=default, show_help=given.help)
+        size = " at smoke size" if given.smoke else ""
+        add_fields(parser, experiment, default, f"fields of {experiment.name}{size}")
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.description = wrapped(f"{parser.description}\n\n{experiment.description}")
+        print(parser.format_help(), end="")
+        sys.exit(PASSED)
+    return parsed_config(experiment, rest, command=command, default=default)
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs at the width of the terminal; a docstring's `Source:` and the like begin lines."""
+    begins = "Source|Command|One should see|What it does not say"
+    paragraphs = re.split(rf"\n\s*\n|(?<=\S)\s+(?=(?:{begins}):)", text.strip())
+    width = max(num_columns() - 2, 40)
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), width, **whole) for part in paragraphs)
 
 
 def num_columns() -> int:

@@ -18,7 +18,10 @@ from sgdsde.experiment import folders
 from sgdsde.experiment.folders import ExperimentError
 
 EXAMPLE = "sgdsde search FILE --over learning_rate=0.001:1:log batch_size=1:64:log --minimise NAME --trials 50"
-SPACES = """\
+SPACES = f"""\
+example:
+  {EXAMPLE}
+
 FIELD=SPACE is
   a:b         every number from a to b; whole ones for an int field
   a:b:log     the same, equal ratios being as likely as each other
@@ -40,7 +43,7 @@ def search_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.usage = f"{EXAMPLE} [flags] [--FIELD VALUE ...]"
+    parser.usage = "sgdsde search FILE --over FIELD=SPACE ... [flags] [--FIELD VALUE ...]"
     parser.add_argument("file", nargs="?", metavar="FILE", help="an experiment file, or the name of an experiment")
     parser.add_argument(
         "--over", nargs="+", action="extend", metavar="FIELD=SPACE", help="the fields that are searched, and where"

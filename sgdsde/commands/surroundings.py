@@ -41,7 +41,7 @@ def no_interrupt_is_lost() -> Iterator[None]:
             again.daemon = True
             again.start()
         else:
-            before(unraisable)  # type: ignore[arg-type]
+            before(unraisable)
 
     sys.unraisablehook = look
     try:
@@ -53,7 +53,7 @@ def no_interrupt_is_lost() -> Iterator[None]:
 def _interrupt() -> None:
     import signal
 
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def all_written(status: int) -> int:
@@ -62,10 +62,26 @@ def all_written(status: int) -> int:
         sys.stdout.flush()
         return status
     except OSError as error:
-        _discard_output()
-        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has gone
-            return BROKEN
-        return complain(f"Standard output cannot be written: {error.strerror}. Results are untouched.", BROKEN)
+        return output_lost(error)
+
+
+def is_of_output(error: OSError) -> bool:
+    """Whether an error is that of standard output: no file is named, and an empty line cannot be written either."""
+    if error.filename is not None:
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+        return False
+    except (OSError, ValueError):
+        return True
+
+
+def output_lost(error: OSError) -> int:
+    """Say that standard output cannot be written, unless its reader has gone, such as `head`; the exit status."""
+    _discard_output()
+    if isinstance(error, BrokenPipeError):
+        return BROKEN
+    return complain(f"Standard output cannot be written: {error.strerror}. Results are untouched.", BROKEN)
 
 
 def _discard_output() -> None:

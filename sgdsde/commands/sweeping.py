@@ -176,7 +176,7 @@ def _show(folder: Path) -> int:
 
     dataset = load(folder)
     print_sweep(dataset)
-    print(f"figure: {shown(folder / 'figure.pdf')}")
+    print(f"figure: {shown(folder / 'figure.png')}")
     return BROKEN if bool(dataset["failed"].all()) else PASSED
 
 
@@ -211,6 +211,7 @@ def show_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--values", nargs="+", metavar="NAME", help="of a sweep: which values; by default those that fit"
     )
+    parser.add_argument("--all", action="store_true", help="of a result: every check, not only the ten worst")
     add_experiments_flag(parser)
     return parser
 
@@ -232,7 +233,7 @@ def show(arguments: list[str]) -> int:
         from sgdsde.experiment import results
 
         results.verified(folder)
-        return show_result(folder)
+        return show_result(folder, everything=given.all)
     from sgdsde.loading import load
     from sgdsde.sweeps.reading.tables import print_sweep
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax
 from jax.tree_util import tree_map
 
-from sgdsde.arguments import is_traced
+from sgdsde.arguments import is_traced, known, number
 from sgdsde.dynamics.langevin import EulerMaruyama
 from sgdsde.problem import Problem, gradient
 
@@ -21,6 +21,8 @@ def gradient_flow(problem: Problem, start: Any, times: Any, *, rtol: float = 1e-
     diffrax's adaptive Tsit5; time is the sum of learning rates, as everywhere. The error of the solver is returned as
     its exception (diffrax raises where a step fails).
     """
+    known("times", times)
+    rtol, atol = number("rtol", rtol, at_least=0.0), number("atol", atol, at_least=0.0)
     times = jnp.asarray(times)
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"times: expected increasing times (m,), got shape {times.shape}")

@@ -22,6 +22,7 @@ from jax.tree_util import tree_leaves, tree_map
 from sgdsde.arguments import count, is_traced
 from sgdsde.dynamics.contract import State, check_learning_rate, derived_draw, rate_at
 from sgdsde.noise import Noise
+from sgdsde.noise.contract import check_problem
 from sgdsde.problem import Problem, gradient, weighted_gradient
 from sgdsde.pytrees import pytree
 
@@ -90,6 +91,7 @@ def euler_maruyama(
     Usually made by `match`, which derives rate and noise from an SGD. Raises TypeError or ValueError naming the
     argument; `implicit` also if the drift is not separable.
     """
+    check_problem(problem)
     if not isinstance(noise, Noise):
         raise TypeError(f"noise: expected a Noise (noise.anisotropic(problem, ...) and the like), got {noise!r}")
     substeps = count("substeps", substeps)

@@ -71,6 +71,8 @@ def match(
     adaptive optimizer, clipped gradients, an SDE itself.
     """
     sgd = matchable(dynamics, "match")
+    if not callable(noise_kind):
+        raise TypeError(f"noise_kind: expected a function such as noise.anisotropic, got {noise_kind!r}")
     if at is not None:
         check_params(sgd.problem, at, "at")
     if sgd.sampling == "epoch":
@@ -164,7 +166,7 @@ def _warn_of_coupled_modes(sgd: SGD, at: Any) -> None:
 def _hessian_and_covariance(problem: Problem, at: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """(H, Sigma) as NumPy arrays, or None where finding them would not be cheap."""
     hessian = landscapes.hessian_of_quadratic(problem)
-    if hessian is not None:
+    if hessian is not None and problem.noise_factor is not None:
         factor = np.asarray(problem.noise_factor(at), float)
         return np.asarray(hessian, float), factor @ factor.T
     if at is None or ravel_pytree(at)[0].size > FEW_PARAMETERS:

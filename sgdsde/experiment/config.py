@@ -167,7 +167,9 @@ def check_names(names: Iterable[str], config_class: type, also: tuple[str, ...] 
     valid = [field.name for field in dataclasses.fields(config_class)]
     for name in names:
         if name not in valid and name not in also:
-            raise ExperimentError(f"There is no field `{name}`. {nearest(name, (*valid, *also))}")
+            hint = nearest(name, (*valid, *also)).partition("Valid:")[0]
+            flags = f" Flags of the command: {', '.join(f'--{each}' for each in sorted(also))}." if also else ""
+            raise ExperimentError(f"There is no field `{name}`. {hint}Fields: {', '.join(sorted(valid))}.{flags}")
 
 
 def normalised(config: Any, values: Mapping[str, Any] | None = None) -> Any:

@@ -52,7 +52,8 @@ CHECK = {
     "name": TEXT, "measured": NUMBER, "predicted": NUMBER, "standard_error": NUMBER, "tolerance": NUMBER,
     "expect": TEXT, "verdict": Optional(TEXT), "source": TEXT, "z": Optional(NUMBER),
 }  # fmt: skip
-VERDICT = {"experiment": NAME, "config": TABLE, "smoke": FLAG, "passed": Optional(FLAG), "checks": [CHECK]}
+VERDICT = {"experiment": NAME, "config": TABLE, "smoke": FLAG, "passed": Optional(FLAG), "checks": [CHECK],
+           "check_failure": Optional(TEXT)}  # fmt: skip
 MOST_COMPRESSED = 1100
 """times that a netCDF file may be smaller than what it holds: zlib makes no more of it than 1032"""
 

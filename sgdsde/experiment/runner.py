@@ -29,6 +29,7 @@ from sgdsde.experiment.config import (
 )
 from sgdsde.experiment.files import locked, publish, recover, working_copy, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.progress import one_bar, told_sizes
 
 LARGEST_DATA = 1_000_000
 """Bytes of `data.nc` that may lie under results/, which is committed."""
@@ -211,9 +212,10 @@ def _fill(
 ) -> None:
     """Everything between an empty working folder and one that lacks only its final provenance."""
     if swept is None:
-        compute = _checked_run(experiment, config, smoke, say)
+        compute, sizes = _checked_run(experiment, config, smoke, say)
         stage.name = "run"
-        arrays = _on_host(compute(jax.random.key(config.seed)))
+        with one_bar(sizes):
+            arrays = _on_host(compute(jax.random.key(config.seed)))
         stage.name = "data"
         shapes = {name: array.shape for name, array in arrays.items()}
         dimensions = results.named_dimensions(shapes, experiment.dimensions)
@@ -223,30 +225,59 @@ def _fill(
     attributes = {"experiment": experiment.name, "title": experiment.description.split("\n")[0]}
     results.write_arrays(work / "data.nc", arrays, dimensions, attributes)
     stage.name = "checks"
-    checks = checked(experiment, config, arrays)
+    checks, failure = _asked(experiment, config, arrays, smoke)
     stage.name = "summary"
     results.write_summary(work / "summary.csv", arrays, checks, judged=not smoke)
-    results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke))
+    results.write_json(work / "verdict.json", _verdict(experiment, config, checks, smoke) | failure)
     stage.name = "plot"
-    drawn = _drawn(experiment, config, arrays)
+    try:
+        drawn = _drawn(experiment, config, arrays)
+    except Exception as error:
+        if not failure:
+            raise
+        say(f"{experiment.name}: no figure either: {reason(error, experiment.file)}")
+        return
     stage.name = "figure"
     style.save(drawn, work)
 
 
-def _checked_run(experiment: Experiment, config: Any, smoke: bool, say: Callable) -> Callable[[Any], dict[str, Any]]:
-    """`run` as a function of the key, once it is traced: a mistake in a value or a shape costs no compilation.
+def _asked(
+    experiment: Experiment, config: Any, arrays: Mapping[str, np.ndarray], smoke: bool
+) -> tuple[list[Check], dict[str, str]]:
+    """The checks, and what they raised: at smoke size they judge nothing, so that they cost no arrays either."""
+    try:
+        return checked(experiment, config, arrays), {}
+    except ExperimentError:
+        raise
+    except Exception as error:
+        if not smoke:
+            raise
+        return [], {"check_failure": reason(error, experiment.file)}
+
+
+def _checked_run(
+    experiment: Experiment, config: Any, smoke: bool, say: Callable
+) -> tuple[Callable[[Any], dict[str, Any]], list[int]]:
+    """`run` as a function of the key, once it is traced: a mistake in a value or a shape costs no compilation. And the
+    sizes of the simulations whose progress it will show.
 
     At the file's own smoke size what was traced is compiled as one program, in a hurry: a hundred small ones would
     take most of the time. It shows no progress and keeps no checkpoints, so other sizes run step by step."""
     compute = functools.partial(experiment.run, config)
     try:
-        traced = trace_run(experiment, config)
+        with told_sizes() as told:
+            traced = trace_run(experiment, config)
     except UNTRACEABLE:
         say(f"{experiment.name}: run() cannot be traced: its shapes are not checked first, and it cannot be swept")
-        return compute
+        return compute, []
     if not smoke or config != normalised(experiment.smoke):
-        return compute
-    return traced.lower().compile(compiler_options=IN_A_HURRY)
+        if told.sizes:
+            many = "1 simulation" if len(told.sizes) == 1 else f"{len(told.sizes)} simulations"
+            amount = f"{many}, {sum(told.sizes):.2g} steps of single chains"
+            say(f"{experiment.name}: {amount}; compiling the first")
+        return compute, told.sizes
+    say(f"{experiment.name}: compiling it as one program")
+    return traced.lower().compile(compiler_options=IN_A_HURRY), []
 
 
 def trace_run(experiment: Experiment, config: Any) -> Any:
@@ -406,7 +437,7 @@ def sample_arrays(experiment: Experiment, swept: Any = None) -> dict[str, np.nda
     config = experiment.smoke
     if swept is not None:
         return swept(experiment, config, True, None)[0]
-    return _on_host(_checked_run(experiment, config, True, lambda line: None)(jax.random.key(config.seed)))
+    return _on_host(_checked_run(experiment, config, True, lambda line: None)[0](jax.random.key(config.seed)))
 
 
 def confirm(experiment: Experiment, folder: Path, swept: Any = None) -> list[str]:
@@ -437,6 +468,8 @@ def _explained(experiment: Experiment, error: BaseException, why: str | None) ->
     if isinstance(error, ExperimentError) or not isinstance(error, Exception):
         return error
     package = str(Path(__file__).parents[1])
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    is_mistake = isinstance(error, ValueError | TypeError) and innermost.startswith(package)
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = any(frame.filename.startswith(package) for frame in frames[-1:])
+    is_too_large = isinstance(error, OverflowError | MemoryError) and why is not None and why.startswith(BEFORE)
+    is_mistake = (isinstance(error, ValueError | TypeError) and is_ours) or is_too_large
     return RunError(f"{experiment.name} stopped in {why}", is_mistake=is_mistake)

@@ -89,7 +89,8 @@ def taken(value: Any, kind: Any, file: Path, mend: str = MEND) -> Any:
     """
     wrong = _wrong(value, kind, "")
     if wrong:
-        raise ExperimentError(f"{shown(file)} is damaged or of another program: {wrong}. {mend}")
+        what = " is damaged or of another program" if mend == MEND else ""
+        raise ExperimentError(f"{shown(file)}{what}: {wrong}. {mend}")
     return _plain(value)
 
 

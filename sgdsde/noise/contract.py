@@ -12,7 +12,7 @@ from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial, pytree
 from sgdsde.randomness import Variates, draw
 
-__all__ = ["Noise", "check_batch", "check_count", "covariance_factor", "normal_vector"]
+__all__ = ["Noise", "check_batch", "check_count", "check_problem", "covariance_factor", "normal_vector"]
 
 
 @pytree(static=("is_gaussian",))
@@ -56,10 +56,17 @@ def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) ->
 def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> int:
     """The batch size as an int. Raises TypeError or ValueError unless it is an integer from 1 to num_examples and
     sampling is known."""
+    check_problem(problem)
     choices = Sampling.__args__
     if not isinstance(sampling, str) or sampling not in choices:
         raise ValueError(f"sampling: expected one of {', '.join(map(repr, choices))}, got {sampling!r}")
     return check_count("batch_size", batch_size, problem, at_least=1)
+
+
+def check_problem(problem: Any) -> None:
+    """Raise TypeError unless it is a Problem."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}; make it with Problem(...)")
 
 
 def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> int:

@@ -10,7 +10,7 @@ from jax.tree_util import Partial, tree_leaves, tree_map
 
 from sgdsde.arguments import matrix, number, square_root
 from sgdsde.laws import Sampling, normals
-from sgdsde.noise.contract import Noise, check_batch, covariance_factor, normal_vector
+from sgdsde.noise.contract import Noise, check_batch, check_problem, covariance_factor, normal_vector
 from sgdsde.problem import Problem, coordinate_variances, weighted_gradient
 
 __all__ = ["anisotropic", "constant", "diagonal", "isotropic"]
@@ -18,6 +18,7 @@ __all__ = ["anisotropic", "constant", "diagonal", "isotropic"]
 
 def isotropic(problem: Problem, *, variance: Any) -> Noise:
     """Gaussian noise of covariance variance * identity (variance of the *minibatch* gradient, per coordinate)."""
+    check_problem(problem)
     variance = number("variance", variance, at_least=0.0)
     return Noise(normals(problem.params_like), Partial(_isotropic, variance))
 
@@ -25,6 +26,7 @@ def isotropic(problem: Problem, *, variance: Any) -> Noise:
 def constant(problem: Problem, *, covariance: Any) -> Noise:
     """Gaussian noise of one constant (d, d) covariance of the *minibatch* gradient, d the number of parameters in the
     order of `ravel_pytree`. Raises ValueError if it is not symmetric positive semi-definite of that size."""
+    check_problem(problem)
     leaves = tree_leaves(problem.params_like)
     size = sum(int(np.prod(leaf.shape)) for leaf in leaves)
     factor = square_root(matrix("covariance", covariance, leaves[0].dtype, size=size, semidefinite=True))

@@ -8,7 +8,7 @@ from jax.tree_util import Partial, tree_leaves, tree_map
 
 from sgdsde.arguments import number
 from sgdsde.laws import Sampling, check_tail_index, log_one_sided_stable, normals, symmetric_stable
-from sgdsde.noise.contract import Noise, check_batch, covariance_factor
+from sgdsde.noise.contract import Noise, check_batch, check_problem, covariance_factor
 from sgdsde.noise.gaussian import anisotropic
 from sgdsde.problem import Problem, gradient_covariance_trace
 
@@ -95,6 +95,7 @@ def _root(log_mixing, like):
 
 
 def _check_levy(problem, tail_index):
+    check_problem(problem)
     for leaf in tree_leaves(problem.params_like):
         tail_index = check_tail_index(tail_index, leaf.dtype)
     return tail_index

@@ -74,9 +74,7 @@ def sparse(
     argument.
     """
     _check_counts(num_examples=num_examples, num_test_examples=num_test_examples)
-    probability = number("probability", probability, at_least=0.0)
-    if (value := known("probability", probability)) is not None and value > 1:
-        raise ValueError(f"probability: expected a number from 0 to 1, got {probability}")
+    probability = number("probability", probability, at_least=0.0, at_most=1.0)
     importance = vector("importance", importance, precision(importance=importance), at_least=0.0)
     train_key, test_key = jax.random.split(key)
     train = _sparse_sample(train_key, num_examples, importance, probability)

@@ -60,7 +60,8 @@ def check_optuna() -> None:
     try:
         import optuna
     except ImportError:
-        raise ExperimentError('A search needs optuna, which is not installed: pip install "sgdsde[sweep]".') from None
+        message = 'A search needs optuna, which is not installed; in the project: pip install -e ".[sweep]".'
+        raise ExperimentError(message) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -192,7 +192,7 @@ def print_search(folder: Path) -> bool:
     screen.print(Text(f"{described['experiment']}: {num_trials} trials{seeds}{failed}"))
     for reason, count in list(described["reasons"].items())[:3]:
         screen.print(Text(f"  {count} trial(s): {reason}"))
-    print(f"figure: {shown(folder / 'figure.pdf')}")
+    print(f"figure: {shown(folder / 'figure.png')}")
     if best:
         print(f"best: {best[0]['command']}")
     return bool(best)

@@ -1,57 +1,81 @@
-"""How long a sweep will take, from one measured call of its first and its last group."""
+"""How long a sweep will take, from about a second of its first run."""
 
-import threading
+import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from sgdsde.sweeps.plan import Sweep, items_of, num_items
+import jax
+
+from sgdsde.experiment.runner import trace_run
+from sgdsde.progress import read_by, told_sizes
+from sgdsde.sweeps.plan import Sweep, num_items
 from sgdsde.sweeps.planning import Plan
-from sgdsde.sweeps.program import Items, Program
 
-PATIENCE = 20.0
-"""seconds after which a measurement is given up"""
+ENOUGH = 1.0
+"""seconds of simulation that are measured"""
+PATIENCE = 10.0
+"""seconds after which the measurement ends, compilation included"""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of compilation and of computing; `is_least` where the measurement was given up before it ended."""
+    """Seconds of compilation and of computing."""
 
     compiling: float
     computing: float
-    is_least: bool
 
 
-def estimated(sweep: Sweep, plan: Plan) -> Estimate:
-    """A few runs of the first and of the last group are compiled and computed; the others are taken to be like them.
+class _Enough(Exception):
+    """The measurement has seen what it needs."""
 
-    Few runs at once are slower, run for run, than a whole chunk: the time is rather too long than too short.
+
+class _Watch:
+    """Times compilation and simulation, and raises _Enough between two stretches of steps: nothing is left running."""
+
+    def __init__(self):
+        self.began = self.mark = time.monotonic()
+        self.compiling, self.computing, self.num_done = 0.0, 0.0, 0
+
+    def _lap(self) -> float:
+        before, self.mark = self.mark, time.monotonic()
+        return self.mark - before
+
+    def begin(self, size: int, done: int) -> None:
+        self.compiling += self._lap()
+
+    def update(self, count: int) -> None:
+        self.computing += self._lap()
+        self.num_done += count
+        if self.computing > ENOUGH or self.mark - self.began > PATIENCE:
+            raise _Enough
+
+    def end(self) -> None:
+        if self.num_done:
+            raise _Enough
+        self.began = self.mark = time.monotonic()  # one that is part of a trace says nothing
+        self.compiling = 0.0
+
+
+def estimated(sweep: Sweep, plan: Plan) -> Estimate | None:
+    """The first point's run is begun as `sgdsde run` would compute it. What its first simulation takes to compile is
+    taken for each kind of simulation in each group, what a chain-step takes for all of them. None where `run` simulates
+    nothing.
+
+    A run alone is slower than many in one program: the time is rather too long than too short.
     """
-    groups = list({group.number: group for group in (plan.groups[0], plan.groups[-1])}.values())
-    compiling, computing, is_least = [], [], False
-    for group in groups:
-        items = list(items_of(sweep, group))[: min(8, max(len(c) for c in plan.chunks if c.group == group.number))]
-        program = Program(sweep, group, len(items), _at_once)
-        chosen = Items(*map(list, zip(*items)))
-        began = time.monotonic()
-        program.prepare(chosen)
-        compiling.append(time.monotonic() - began)
-        seconds, ended = _timed(lambda program=program, chosen=chosen: program(chosen))
-        computing.append(seconds / len(items))
-        is_least |= not ended
-    total = sum(num_items(sweep, group) for group in plan.groups)
-    mean = lambda numbers: sum(numbers) / len(numbers)
-    return Estimate(mean(compiling) * len(plan.groups), mean(computing) * total, is_least)
-
-
-def _at_once(function: Any) -> Any:
-    return function()
-
-
-def _timed(function: Any) -> tuple[float, bool]:
-    """(seconds, whether it ended within PATIENCE)."""
-    began = time.monotonic()
-    thread = threading.Thread(target=function, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return time.monotonic() - began, not thread.is_alive()
+    config = sweep.config_at(plan.groups[0].places[0])
+    with told_sizes() as told:
+        trace_run(sweep.experiment, config)
+    if not told.sizes:
+        return None
+    watch = _Watch()
+    try:
+        with read_by(watch):
+            sweep.experiment.run(config, jax.random.key(config.seed))
+    except _Enough:
+        pass
+    if not watch.num_done:
+        return None
+    num_runs = math.fsum(num_items(sweep, group) for group in plan.groups)
+    compiling = watch.compiling * len(told.kinds) * len(plan.groups)
+    return Estimate(compiling, watch.computing / watch.num_done * sum(told.sizes) * num_runs)

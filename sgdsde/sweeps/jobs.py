@@ -76,7 +76,8 @@ def _executor(cluster: Cluster, jobs: Path) -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ExperimentError('--launcher needs submitit: pip install "sgdsde[slurm]".') from error
+        message = '--launcher needs submitit, which is not installed; in the project: pip install -e ".[slurm]".'
+        raise ExperimentError(message) from error
     try:
         executor = submitit.AutoExecutor(folder=jobs, cluster=cluster.launcher)
     except RuntimeError as error:

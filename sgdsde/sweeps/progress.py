@@ -12,6 +12,7 @@ from sgdsde.experiment import results
 from sgdsde.experiment.files import recover
 from sgdsde.experiment.folders import shown
 from sgdsde.experiment.report import COLOURS, wall_time
+from sgdsde.progress import in_words
 from sgdsde.sweeps.chunks import attributes_of, finished, is_worked_at
 from sgdsde.sweeps.estimate import Estimate
 from sgdsde.sweeps.folder import read_description, read_plan
@@ -21,7 +22,7 @@ from sgdsde.sweeps.planning import Plan
 MOST_VALUES = 8
 
 
-def print_plan(sweep: Sweep, plan: Plan, estimate: Estimate) -> None:
+def print_plan(sweep: Sweep, plan: Plan, estimate: Estimate | None) -> None:
     """Axes, points, compilations, memory and time of a sweep that has not begun."""
     table = Table(title=f"{sweep.experiment.name}: a sweep, not run", box=box.SIMPLE_HEAVY, show_header=False)
     for axis in sweep.axes:
@@ -37,9 +38,11 @@ def print_plan(sweep: Sweep, plan: Plan, estimate: Estimate) -> None:
     table.add_row("groups", f"{len(plan.groups)}, one compilation each")
     table.add_row("chunks", f"{len(plan.chunks)} of up to {longest} runs")
     table.add_row("memory", f"{plan.num_bytes / 2**20:,.1f} MiB for the largest chunk, from the shapes of its arrays")
-    least = "more than " if estimate.is_least else "about "
-    parts = f"compiling {duration(estimate.compiling)}, computing {least}{duration(estimate.computing)}"
-    table.add_row("time", f"{parts} on this machine, from a few runs of the first and the last group")
+    time_needed = "known once a chunk is computed: run() calls no simulate"
+    if estimate is not None:
+        parts = f"compiling about {in_words(estimate.compiling)}, computing about {in_words(estimate.computing)}"
+        time_needed = f"{parts} on this machine, from a second of the first run"
+    table.add_row("time", time_needed)
     Console(highlight=False).print(table)
 
 
@@ -48,13 +51,6 @@ def _listed(values: tuple) -> str:
     if len(texts) > MOST_VALUES:
         texts = [*texts[: MOST_VALUES - 2], "...", texts[-1]]
     return ", ".join(texts) + (f"   ({len(values)})" if len(values) > 3 else "")
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{max(seconds, 0.01):.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def print_progress(folder: Path) -> None:
@@ -103,5 +99,5 @@ def print_progress(folder: Path) -> None:
     seconds = [float(attributes["seconds"]) for attributes in told.values()]
     left = math.nan if not seconds else sum(seconds) / len(seconds) * len(missing) / max(1, len(running))
     word = f"{len(running)} processes at work" if running else "nobody is at work; the same command goes on"
-    time_left = f", {duration(left)} left" if not math.isnan(left) and missing else ""
+    time_left = f", {in_words(left)} left" if not math.isnan(left) and missing else ""
     print(f"{len(files)} of {len(plan.chunks)} chunks done, {word}{time_left}")

@@ -38,6 +38,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     for key in found:
         if key not in KINDS:
             raise ExperimentError(f"{shown(file)}: there is no key `{key}`. {nearest(key, KINDS)}")
+    if "experiment" not in found:
+        raise ExperimentError(f'{shown(file)}: name the experiment, experiment = "double_well_gibbs".')
     return taken(found, KINDS, file, "See docs/sweeps.md.")
 
 

@@ -64,6 +64,7 @@ def compute_missing(
             chunk = chunks[choice]
             try:
                 if program is None or program.group.number != chunk.group:
+                    bar.set_postfix_str(f"compiling {_shown(groups[chunk.group])}", refresh=True)
                     size = max(len(each) for each in chunks if each.group == chunk.group)
                     program = Program(sweep, groups[chunk.group], size, in_background)
                 bar.set_postfix_str(_shown(program.group), refresh=True)

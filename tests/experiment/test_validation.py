@@ -10,7 +10,7 @@ import pytest
 from sgdsde.cli import main
 from sgdsde.experiment import Check, ExperimentError, results
 from sgdsde.experiment.folders import description, plain, shown
-from sgdsde.experiment.report import print_result
+from sgdsde.experiment.report import COLUMNS, _fitting, print_result
 from sgdsde.experiment.validation import NAME, NUMBER, TEXT, WHOLE, Each, Optional, read_json
 from sgdsde.loading import load
 from sgdsde.sweeps.folder import read_description
@@ -231,3 +231,33 @@ def test_a_sweep_with_arrays_of_another_one_is_refused(tmp_path):
     results.write_provenance(tmp_path, RECORD, seal=True)
     with pytest.raises(ExperimentError, match=r"are not those of its sweep\.json"):
         load(tmp_path)
+
+
+def test_ten_checks_the_worst_first(folder, capsys):
+    """Failed ones, then by how much of their allowance they use, or of the distance that they need."""
+    rows = [Check(f"fine {i}", 1.0 + i / 1000, 1.0, 0.0, 0.1, "agree", "s").as_dict() for i in range(20)]
+    rows.insert(3, Check("close", 1.0, 2.0, 0.16, 0.0, "below", "s").as_dict())
+    rows.insert(7, Check("wrong", 1.2, 1.0, 0.0, 0.1, "agree", "s").as_dict())
+    rows.insert(9, Check("lost", float("nan"), 1.0, 0.0, 0.1, "agree", "s").as_dict())
+    verdict = {"experiment": "toy", "config": {}, "smoke": False, "passed": False, "checks": rows}
+    results.write_json(folder / "verdict.json", verdict)
+    reseal(folder)
+    assert main(["show", str(folder)]) == 1
+    lines = [line.split("  ")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line in {row["name"] for row in rows}] == [
+        "lost", "wrong", "close", *(f"fine {i}" for i in range(19, 12, -1))
+    ]  # fmt: skip
+    assert "all 23 checks: sgdsde show runs/toy/0 --all" in lines
+    assert main(["show", str(folder), "--all"]) == 1
+    shown_rows = [line for line in capsys.readouterr().out.splitlines() if " agree " in line or " below " in line]
+    assert len(shown_rows) == 23
+    (folder / "verdict.json").unlink()
+    reseal(folder, status="failed", reason="run: ValueError")
+    assert main(["show", str(folder)]) == 0
+    assert "toy: failed: run: ValueError; it has no verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("width", "columns"), [(160, 7), (100, 6), (90, 5), (30, 4)])
+def test_names_of_checks_have_room_on_a_narrow_screen(width, columns):
+    texts = ("a check of some length " * 2, "0.01314 ± 0.00042", "0.01316", "0.0", "10 %", "agree", "underpowered")
+    assert len(_fitting([dict(zip(COLUMNS, texts))], width)) == columns

@@ -193,7 +193,7 @@ def test_other_bad_arguments_are_named(key):
         superposition.toy_model(np.ones((3, 2)), num_hidden=1, importance=IMPORTANCE, start_deviation=0)
     with pytest.raises(ValueError, match="inputs: expected shape"):
         superposition.toy_model(np.ones(3), num_hidden=1, importance=IMPORTANCE, start_deviation=0)
-    with pytest.raises(ValueError, match="probability: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"probability: expected a number in \[0, 1\]"):
         superposition.sparse(
             key, num_hidden=1, num_examples=3, num_test_examples=1, probability=1.5, importance=[1.0], start_deviation=0
         )

@@ -1,5 +1,6 @@
 """Points, groups and chunks: each item once, as few programs as there are static values."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from sgdsde.experiment.config import changed, load_experiment
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.axes import axes_of
+from sgdsde.sweeps.estimate import estimated
 from sgdsde.sweeps.plan import Sweep, chunks_of, groups_of, items_of, num_items
+from sgdsde.sweeps.planning import Plan
 from sgdsde.sweeps.program import Items, arguments_of
 
 
@@ -101,3 +104,17 @@ def test_the_largest_seed_is_a_seed(walk):
     group = groups_of(sweep)[0]
     *_, seeds = arguments_of(sweep, group, Items([()], list(sweep.seeds)))
     assert seeds.tolist() == [2**32 - 1]
+
+
+def test_the_time_is_estimated_from_a_second_of_the_first_run(walk):
+    """One compilation for each kind of simulation in each group; nothing goes on in the background."""
+    config = {"num_steps": 2_000, "num_chains": 40}
+    sweep = sweep_of(walk, {"batch_size": "1:4:log2"}, num_seeds=1000, config=config)
+    groups = groups_of(sweep)
+    plan, threads = Plan(groups, chunks_of(sweep, groups, dict.fromkeys(range(3), 1000)), 1.0), threading.active_count()
+    found = estimated(sweep, plan)
+    assert threading.active_count() == threads
+    assert found is not None
+    assert found.compiling > 0
+    few = sweep_of(walk, {"batch_size": "1:4:log2"}, num_seeds=1, config=config)
+    assert estimated(few, plan).computing < found.computing / 20

@@ -2,7 +2,7 @@
 
 import json
 import math
-import textwrap
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -198,7 +198,18 @@ def _fields(dataset: xarray.Dataset) -> Iterable[tuple[str, str]]:
 def _column(header: str, cells: Sequence[str | Text], *, right: bool = False) -> tuple[str, list[Text], bool]:
     texts = [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
     width = max([HEADER_WIDTH, *(text.cell_len for text in texts)])
-    return textwrap.fill(header, width), texts, right
+    return _head(header, width), texts, right
+
+
+def _head(name: str, width: int) -> str:
+    """The name of a value over several lines, cut between words, after an underscore and before an index, never within
+    a word."""
+    lines = [""]
+    for piece in re.split(r"(?<=[_ ,])|(?=\[)", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _width(column: tuple[str, list[Text], bool]) -> int:

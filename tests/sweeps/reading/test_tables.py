@@ -156,3 +156,18 @@ def test_a_check_that_a_point_does_not_have_is_no_divergence(dataset_of, capsys)
     gone = dataset.assign(check_measured=dataset["check_measured"] * np.nan)
     (row,) = (average for average in seed_averages(gone) if average.kind == "check")
     np.testing.assert_array_equal(row.num_diverged, [2, 0])  # a check that is made, and is no number
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("sgd_sharp[temperature=0.4, learning_rate=0.1]", ["sgd_sharp", "[temperature=0.4,", "learning_rate=", "0.1]"]),
+        ("means[scale=2]", ["means[scale=2]"]),
+        ("SGD: sharp basin at T = 1", ["SGD: sharp basin", "at T = 1"]),
+        ("quite_a_long_name_of_value", ["quite_a_long_", "name_of_value"]),
+    ],
+)
+def test_heads_are_cut_between_words(name, lines):
+    head = tables._head(name, 16).split("\n")
+    assert "".join(head).replace(" ", "") == name.replace(" ", "")
+    assert head[:2] == lines[:2]
