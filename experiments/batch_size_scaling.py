@@ -4,20 +4,26 @@ The noisy quadratic model: coordinates of curvature h_i = 1/i, i = 1, ..., 10^4,
 noise of variance h_i/B, loss L = (1/2) sum_i h_i E x_i^2; SGD and the heavy ball at a constant rate, tuned so that L
 reaches 0.01 in the fewest steps. The expected loss is exact (`predictions.steps_to_loss`), and so is the tuned number.
 Beside it are McCandlish's noise scales along the run, B_simple = tr Sigma/|G|^2 and B_noise = tr(H Sigma)/(G^T H G).
-They grow from 6 and 1.4 until G is mostly of the noise's own making, and stay at 2 B (1 - momentum)/rate times
+They grow from the start until G is mostly of the noise's own making, and stay at 2 B (1 - momentum)/rate times
 tr H/tr H^2 and tr H^2/tr H^3: at small batches the same for every momentum, which moves the knee nevertheless.
 
 SGD is simulated at the tuned rate and stopped at the predicted step. Of a minibatch only the covariance diag(h_i)/B of
 its gradient matters for the expected loss: one draw from a finite sum of that covariance stands for the mean of B
 examples. Coordinates of nearly equal curvature are simulated once and counted as often as they occur.
 
+What it does not say: this is a model, not a network: a quadratic with the spectrum 1/i and noise of the Hessian's own
+covariance, one target loss and one constant rate, tuned anew for each batch size. Line and knee are the exact expected
+loss. Simulations (n = 64 chains, twelve times, two seeds) test the loss at the predicted step from batch 512 on; below
+it they stop short of the target. The knee is where the examples double: another definition, such as E_min/S_min, where
+the asymptotes meet, is moved by another factor. Momentum 0.99 moves it no further than 0.9, because oscillations do not
+die faster than momentum^steps; the loss oscillates through the target at the largest batches, so that the earliest
+crossing there may be some percent before the one found. The factor (1 + momentum)/(1 - momentum) is a rule from the
+largest stable rate, not exact.
+
 Source: Zhang et al. 2019 (arXiv 1907.04164), section 3; McCandlish, Kaplan, Amodei et al. 2018 (1812.06162), eqs. 2.8,
 2.9 and 2.11.
-Command: `sgdsde reproduce batch_size_scaling`, about a minute on two cores. One should see: without momentum steps x
-batch constant to 2 % up to batch 64, and 1.50 times as many steps at batch 1024 as at 65536; examples doubled at batch
-1,218 without momentum and at 23,659 with momentum 0.9, 19.4 times that (1.9/0.1 = 19); 0.99 takes it no further
-(19,915), because oscillations do not die faster than momentum^steps, and at batch 4096 needs 11 % fewer examples. Its
-loss oscillates through the target at the largest batches: the earliest crossing there may be 3 % before the one found.
+
+Command: `sgdsde reproduce batch_size_scaling`.
 """
 
 from dataclasses import dataclass
@@ -31,6 +37,11 @@ from scipy.linalg import hadamard
 from sgdsde import Check, Problem, sgd, simulate, style
 from sgdsde.measurements import first_crossing
 from sgdsde.predictions import critical_batch_sizes, noisy_quadratic_loss, noisy_quadratic_moments, steps_to_loss
+
+SEE = """Steps times batch size are constant within {momentum 0: steps x batch up to 64, worst deviation from batch 1 |
+within} up to batch size 64; 1024 takes {momentum 0: steps at batch 1024 over 65536} times the steps of 65,536. Momentum
+0.9 moves the batch size at which the examples double {momentum 0.9: knee moved} times (rule: {momentum 0.9: knee moved
+| predicted}); momentum 0.99 no further."""
 
 
 @dataclass(frozen=True)
@@ -295,27 +306,27 @@ def checks(config, arrays):
         name = f"momentum {momentum:g}"
         worst = np.abs(examples[row, is_small] / examples[row, 0] - 1).max()
         label = f"{name}: steps x batch up to 64, worst deviation from batch 1"
-        found.append(Check(label, worst, 0, 0, 0.05, "agree", model_source))
+        found.append(Check(label, worst, 0, 0, 0.02, "agree", model_source))
         slope = (
             np.polyfit(np.log(batch_sizes[is_small]), np.log(rates[row, is_small]), 1)[0] if sum(is_small) > 1 else 1
         )
         label = f"{name}: exponent of the tuned rate up to batch 64"
-        found.append(Check(label, slope, 1, 0, 0.05, "agree", "linear scaling rule"))
+        found.append(Check(label, slope, 1, 0, 0.01, "agree", "linear scaling rule"))
     saturation = steps_at(arrays, 0, 1024) / steps_at(arrays, 0, 65536)
     name = f"momentum {momenta[0]:g}: steps at batch 1024 over 65536"
-    found.append(Check(f"{name}, more", saturation, 1.4, 0, 0, "above", model_source))
-    found.append(Check(f"{name}, less", saturation, 1.6, 0, 0, "below", model_source))
+    found.append(Check(name, saturation, 1.5, 0, 0.03, "agree", model_source))
     curve = 1 + asymptotic_batch(arrays, 0) / 1024
-    found.append(Check(f"{name}, hyperbola", saturation, curve, 0, 0, "below", "McCandlish et al. 2018, eq. 2.11"))
+    found.append(
+        Check(f"{name}, against the hyperbola", saturation, curve, 0, 0, "below", "McCandlish et al. 2018, eq. 2.11")
+    )
     first, source = doubling_batch(arrays, 0), "2 (1 + momentum) / (1 - momentum), the largest rate in its clock"
     for row, momentum in enumerate(momenta[1:], 1):
         name, gain = f"momentum {momentum:g}", (1 + momentum) / (1 - momentum)
         label = f"{name}: examples at batch 1 over momentum {momenta[0]:g}'s"
         found.append(Check(label, examples[row, 0] / examples[0, 0], 1, 0, 0.01, "agree", model_source))
-        moved = doubling_batch(arrays, row) / first
-        found.append(Check(f"{name}: knee moved, at least", moved, 5, 0, 0, "above", "momentum moves the knee"))
-        moved = asymptotic_batch(arrays, row) / asymptotic_batch(arrays, 0)
-        found.append(Check(f"{name}: asymptotes' knee moved, at most", moved, gain, 0, 0, "below", source))
+        if row == 1:  # the rule holds while the oscillations die within the run
+            moved = doubling_batch(arrays, row) / first
+            found.append(Check(f"{name}: knee moved", moved, gain, 0, 0.025, "agree", source))
     if len(momenta) > 2:
         moved = doubling_batch(arrays, len(momenta) - 1) / doubling_batch(arrays, len(momenta) - 2)
         label = f"knee of momentum {momenta[-1]:g} over that of {momenta[-2]:g}"
@@ -364,16 +375,31 @@ COLOURS, MARKERS = (style.COLOURS["SGD"], style.COLOURS["isotropic"], style.COLO
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 3, width=12.5, height=7.4)
-    steps_panel(axes[0, 0], config, arrays)
-    examples_panel(axes[0, 1], arrays)
-    rate_panel(axes[0, 2], arrays)
-    noise_panel(axes[1, 0], config, arrays)
-    curves_panel(axes[1, 1], config, arrays)
-    target_panel(axes[1, 2], config, arrays)
-    for panel in (*axes[0], axes[1, 2]):
-        panel.set(xscale="log", xlabel="batch size B, examples", xlim=(0.7, 1e5))
-        panel.set_xticks([1, 10, 100, 1e3, 1e4, 1e5])
+    figure, panel = style.figure(1, 1, width=5.6, height=4.2)
+    batch_sizes, steps = np.asarray(arrays["batch_size"], float), tuned_steps(arrays)
+    is_there, ratio, error = at_target(config, arrays)
+    fine = np.geomspace(batch_sizes[0], batch_sizes[-1], 100)
+    panel.axhline(2, color="grey", linestyle="--", lw=1, label="twice the examples: the knee")
+    for row, name, colour, marker in rows(arrays):
+        examples = steps[row] * batch_sizes / (steps[row, 0] * batch_sizes[0])
+        knee = doubling_batch(arrays, row)
+        panel.plot(batch_sizes, examples, color=colour)
+        panel.plot(fine, 1 + fine / asymptotic_batch(arrays, row), color=colour, linestyle=":", lw=1.2)
+        column = is_there[row]
+        slope = np.array([steepness(config, arrays, row, j) for j in np.flatnonzero(column)])
+        found = examples[column] * (1 + (ratio[row, column] - 1) / slope)
+        bars = examples[column] * 2 * error[row, column] / slope
+        panel.errorbar(batch_sizes[column], found, bars, color=colour, marker=marker, linestyle="none")
+        label = f"{name}: knee at B = {knee:,.0f}"
+        panel.plot([], [], color=colour, marker=marker, linestyle="-", label=label)
+    panel.plot([], [], color="grey", linestyle=":", lw=1.2, label="$1 + B/B_{crit}$, $B_{crit} = E_{min}/S_{min}$")
+    panel.set(
+        xscale="log", yscale="log", xlabel="batch size B, examples", ylabel="examples to the target, over B = 1",
+        title="lines: exact; points: simulated (bars: two standard errors)", xlim=(0.7, 1e5), ylim=(0.8, 100),
+    )  # fmt: skip
+    panel.set_xticks([1, 10, 100, 1e3, 1e4, 1e5])
+    panel.set_yticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    panel.legend()
     return figure
 
 
@@ -381,41 +407,6 @@ def rows(arrays):
     """What every panel needs of each momentum: its place, name, colour and marker."""
     for row, momentum in enumerate(arrays["momentum"]):
         yield row, f"momentum {momentum:g}", COLOURS[row % 3], MARKERS[row % 3]
-
-
-def steps_panel(panel, config, arrays):
-    batch_sizes, steps = np.asarray(arrays["batch_size"], float), tuned_steps(arrays)
-    is_there, ratio, error = at_target(config, arrays)
-    for row, name, colour, marker in rows(arrays):
-        panel.plot(batch_sizes, steps[row], color=colour, label=f"{name}: exact")
-        column = is_there[row]
-        slope = np.array([steepness(config, arrays, row, j) for j in np.flatnonzero(column)])
-        found = steps[row, column] * (1 + (ratio[row, column] - 1) / slope)
-        panel.errorbar(
-            batch_sizes[column], found, steps[row, column] * 2 * error[row, column] / slope, color=colour,
-            marker=marker, linestyle="none",
-        )  # fmt: skip
-        knee = asymptotic_batch(arrays, row)
-        panel.plot([knee], [steps[row, -1]], color=colour, marker="v", markerfacecolor="white", markersize=7)
-    panel.errorbar([], [], [], color="grey", marker="o", linestyle="none", label="simulated (bars: 2 standard errors)")
-    panel.plot([], [], color="grey", marker="v", markerfacecolor="white", markersize=7, linestyle="none",
-               label="$E_{min}/S_{min}$: the asymptotes meet")  # fmt: skip
-    panel.plot(batch_sizes, steps[0, 0] * batch_sizes[0] / batch_sizes, color="grey", linestyle="--", lw=1,
-               label="half the steps for twice the batch")  # fmt: skip
-    curve = steps[0, -1] * (1 + asymptotic_batch(arrays, 0) / batch_sizes)
-    panel.plot(batch_sizes, curve, color=style.COLOURS["theory"], linestyle=":", label="$S_{min} (1 + B_{crit}/B)$")
-    for name, marker, colour in (("simple", "D", "#882255"), ("curved", "P", "#CC79A7")):
-        along = arrays[f"critical_{name}"][0, 0, 0]
-        label = {"simple": "$B_{simple}$", "curved": "$B_{noise}$"}[name] + " at B = 1, start to target"
-        height = {"simple": 0.05, "curved": 0.11}[name]
-        panel.plot(
-            along[[0, -1]], [height, height], color=colour, marker=marker, linestyle="-", lw=0.8,
-            transform=panel.get_xaxis_transform(), label=label,
-        )  # fmt: skip
-    panel.set(
-        yscale="log", ylabel=f"steps to the loss {config.target:g}, tuned rate", ylim=(40, 2e7), title="(a) steps"
-    )
-    panel.legend(fontsize=6.5)
 
 
 def steepness(config, arrays, row, column):
@@ -428,87 +419,3 @@ def steepness(config, arrays, row, column):
         learning_rate=float(arrays["learning_rate"][row, column, 0]),
     )  # fmt: skip
     return float(np.log(losses[0] / losses[1]) / np.log(1.05 / 0.95))
-
-
-def examples_panel(panel, arrays):
-    batch_sizes, steps = np.asarray(arrays["batch_size"], float), tuned_steps(arrays)
-    panel.axhspan(0.95, 1.05, color=style.COLOURS["theory"], alpha=0.25, lw=0, label="constant to 5 %")
-    panel.axhline(2, color="grey", linestyle="--", lw=1, label="twice the examples: the knee")
-    for row, name, colour, marker in rows(arrays):
-        examples = steps[row] * batch_sizes / (steps[row, 0] * batch_sizes[0])
-        knee = doubling_batch(arrays, row)
-        panel.plot(batch_sizes, examples, color=colour, marker=marker, ms=3, label=f"{name}: at B = {knee:,.0f}")
-    panel.set(yscale="log", ylabel="steps x B, over its value at B = 1", title="(b) examples needed", ylim=(0.8, 100))
-    panel.set_yticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
-    panel.legend(fontsize=7)
-
-
-def rate_panel(panel, arrays):
-    batch_sizes, rates = np.asarray(arrays["batch_size"], float), np.asarray(arrays["learning_rate"][..., 0], float)
-    first = rates[0, 0] / (1 - arrays["momentum"][0])
-    panel.plot(batch_sizes, first * batch_sizes, color="grey", linestyle="--", lw=1, label="linear rule, ~ B")
-    panel.plot(batch_sizes, first * batch_sizes**0.5, color="grey", linestyle=":", lw=1, label="square-root rule")
-    for row, name, colour, marker in rows(arrays):
-        momentum = arrays["momentum"][row]
-        panel.plot(batch_sizes, rates[row] / (1 - momentum), color=colour, marker=marker, ms=3, label=name)
-        panel.axhline(2 * (1 + momentum) / (1 - momentum), color=colour, linestyle="-.", lw=0.8)
-    panel.plot([], [], color="grey", linestyle="-.", lw=0.8, label="limits of stability")
-    panel.set(yscale="log", ylabel="tuned rate / (1 - momentum)", title="(c) tuned rate", ylim=(1e-3, 1e3))
-    panel.legend(fontsize=7)
-
-
-def noise_panel(panel, config, arrays):
-    places = np.linspace(0, 1, config.num_places)
-    last = len(arrays["batch_size"]) - 1
-    chosen = [(0, 0), (0, last), (len(arrays["momentum"]) - 1, last)]
-    for (row, column), colour in zip(chosen, ("#000000", "#56B4E9", "#D55E00")):
-        name = f"momentum {arrays['momentum'][row]:g}, B = {arrays['batch_size'][column]:g}"
-        panel.plot(places, arrays["critical_simple"][row, column, 0], color=colour, label=name)
-        panel.plot(places, arrays["critical_curved"][row, column, 0], color=colour, linestyle="--")
-    for row, _, colour, _ in rows(arrays):
-        panel.axhline(doubling_batch(arrays, row), color=colour, lw=0.8, linestyle=":")
-    panel.plot([], [], color="grey", label="$B_{simple}$ = tr Σ/|G|²")
-    panel.plot([], [], color="grey", linestyle="--", label="$B_{noise}$ = tr(HΣ)/GᵀHG")
-    panel.plot([], [], color="grey", linestyle=":", lw=0.8, label="knees of (b)")
-    panel.set(yscale="log", xlabel="step / steps to the target", ylabel="batch size, examples",
-              title="(d) noise scales along the run", ylim=(1, 1e6))  # fmt: skip
-    panel.legend(fontsize=7, ncols=2, loc="upper center")
-
-
-def curves_panel(panel, config, arrays):
-    chosen = [(0, 0), (0, 64), (0, 1024), (0, 65536), (1, 1024)]
-    colours = ("#E69F00", "#CC79A7", "#56B4E9", "#000000", "#0072B2")
-    curvatures, counts = groups(config)
-    for (row, batch_size), colour in zip(chosen, colours):
-        column = int(np.argmin(np.abs(np.asarray(arrays["batch_size"], float) - batch_size)))
-        row = min(row, len(arrays["momentum"]) - 1)
-        momentum, actual = float(arrays["momentum"][row]), float(arrays["batch_size"][column])
-        recorded = arrays["recorded_at"][row, column, 0]
-        fine = np.unique(np.rint(np.geomspace(1, recorded[-1], 60)))
-        exact = noisy_quadratic_loss(
-            fine, curvatures=curvatures, multiplicities=counts, noise_variances=curvatures / actual, momentum=momentum,
-            start_variances=1.0, learning_rate=float(arrays["learning_rate"][row, column, 0]),
-        )  # fmt: skip
-        panel.plot(fine, exact, color=colour, label=f"momentum {momentum:g}, B = {actual:g}")
-        places = np.flatnonzero(np.diff(recorded, prepend=0) > 0)[::2]
-        loss, error = (arrays[name][row, column] for name in ("simulated_loss", "simulated_error"))
-        panel.errorbar(recorded[places], loss.mean(axis=0)[places], 2 * pooled(error.T)[places], color=colour,
-                       marker="o", linestyle="none")  # fmt: skip
-    panel.axhline(config.target, color="grey", lw=0.8, linestyle="--", label="target")
-    panel.set(xscale="log", yscale="log", xlabel="step", ylabel="expected loss (line), simulated (points)",
-              title="(e) losses at the tuned rates", ylim=(0.006, 8))  # fmt: skip
-    panel.legend(fontsize=7)
-
-
-def target_panel(panel, config, arrays):
-    is_there, ratio, error = at_target(config, arrays)
-    for row, name, colour, marker in rows(arrays):
-        column = is_there[row]
-        panel.errorbar(
-            np.asarray(arrays["batch_size"], float)[column] * 1.12 ** (row - 1), ratio[row, column],
-            2 * error[row, column], color=colour, marker=marker, linestyle="none", label=name,
-        )  # fmt: skip
-    panel.axhline(1, color="grey", lw=0.8)
-    panel.set(ylabel="simulated / predicted loss at the predicted step", ylim=(0.94, 1.06),
-              title="(f) simulations (bars: 2 standard errors)")  # fmt: skip
-    panel.legend(fontsize=7)

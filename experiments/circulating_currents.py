@@ -1,4 +1,4 @@
-"""Two SGDs whose losses follow the same law to the last moment differ in a steady current that the loss cannot see.
+"""Two SGDs can have the same distribution of the loss and still differ by a steady probability current.
 
 Where minibatch noise and curvature do not commute, or where the noise depends on the parameters, the stationary state
 of SGD is no equilibrium: probability circulates. (a) A quadratic with Hessian H = diag(h1, h2) and noise chosen so that
@@ -15,10 +15,15 @@ Currents are one-step displacements at the midpoint of a step, cell by cell. Of 
 those of the continuous process, (S H - H S) M^-1 x p_M(x)/2, with M = S - eta (S H + H S)/4 in the place of S.
 
 Source: Chaudhari and Soatto 2018 (arXiv 1710.11029), section 3; Weiss 2003, Tellus A 55, 208 (Ornstein-Uhlenbeck).
-Command: `sgdsde reproduce circulating_currents`, about 7 minutes on two cores. One should see: the measured stream
-lines along the predicted ones; the entropy production rising from 0 at angle 0 to 1.85 at 45 degrees (1.78 of the
-cells' averages); in the last panel four angles on one distribution function of the loss. In the double well the current
-and its entropy production are 1 and 2 % above the SDE's, which is of order eta U''.
+Command: `sgdsde reproduce circulating_currents`.
+
+What it does not say: two problems in two dimensions, eight quadratics whose noise was made so that the loss has one
+law, one seed, 65,536 chains; the law of the loss is compared at one time, to 0.0135 of probability. Entropy production
+is that of the current averaged over 24 x 24 cells, less than the plane's (the line in the figure); outside the cells
+nothing is seen. In the quadratic everything is compared with the exact law of the finite step, which is half a per cent
+from the Fokker-Planck equation's at this rate. In the double well we know no such law: the current is compared with
+the SDE's and comes out larger, by the order of rate x curvature / 2 = 0.01, a finite-step effect not predicted here.
+Cells hardly visited, whose error is not known, are left out.
 """
 
 import functools
@@ -31,6 +36,12 @@ from jax.tree_util import Partial
 
 from sgdsde import Check, Problem, landscapes, measurements, predictions, sgd, simulate, style
 from sgdsde.problems.tilts import gaussian_tilts
+
+SEE = """The measured stream lines lie on the predicted ones. From angle 0 to 45 degrees between noise and Hessian, at
+anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle 45, l1/l2 = 6 | predicted} (met within
+{entropy at angle 45, l1/l2 = 6 | within}), while the loss keeps its mean 1 within
+{mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within
+{law of the loss at angle 45, l1/l2 = 6 | within} at every angle."""
 
 
 @dataclass(frozen=True)
@@ -340,11 +351,12 @@ def cell_entropy(grid, density, current, inverse):
     return area * np.sum(np.einsum("abi,abij,abj->ab", current, inverse, current) / density)
 
 
-def worst_cell(measured_current, error, predicted):
-    """The largest deviation of a component in a cell, in standard errors; cells hardly visited, whose error is not
-    known, are left out."""
-    inside = error > np.max(error) / 30
-    return np.max(np.abs(measured_current - predicted)[inside] / error[inside])
+def worst_cell(measured_current, error, predicted, scale=1.0):
+    """The component of a cell that is furthest from the predicted one, with its error, both over the scale; cells
+    hardly visited, whose error is not known, are left out."""
+    gap = np.where(error > np.max(error) / 30, measured_current - predicted, 0) / scale
+    worst = np.unravel_index(np.argmax(np.abs(gap)), gap.shape)
+    return gap[worst], error[worst] / scale
 
 
 def slope(measured_current, error, predicted):
@@ -373,67 +385,79 @@ def checks(config, arrays):
             at = f"at angle {angle:g}, l1/l2 = {ratio:g}"
             fields = arrays["quadratic_current"][i, j], arrays["quadratic_current_error"][i, j]
             for quantity, known, largest, part, source in (
-                ("circulation", bracket, full[3], 0.02, "[H, S]_12"),
-                ("entropy", entropy, full[2], 0.02, "int J^T D^-1 J/p of the cells' averages at lag eta"),
-            ):
+                ("circulation", bracket, full[3], 0.0125, "[H, S]_12"),
+                ("entropy", entropy, full[2], 0.0225 if angle < 30 else 0.0125,
+                 "int J^T D^-1 J/p of the cells' averages at lag eta"),
+            ):  # fmt: skip
                 value, error = arrays[f"quadratic_{quantity}"][i, j]
                 still = abs(known) < 1e-6 * largest  # the tolerance is then absolute
                 known, allowed = (0, part * largest) if still else (known, part)
                 found.append(Check(f"{quantity} {at}", value, known, error, allowed, "agree", source))
             value, error = arrays["mean_loss"][i, j]
-            found.append(Check(f"mean loss {at}", value, 1, error, 0.02, "agree", "(l1 + l2)/2, whatever the angle"))
+            found.append(Check(f"mean loss {at}", value, 1, error, 0.0045, "agree", "(l1 + l2)/2, whatever the angle"))
             distance, error = measurements.cdf_distance_of_fractions(
                 arrays["loss_below"][i, j], config.num_chains, arrays["loss_points"], *loss_density(config, ratio)
             )
             source = "(l1 z1^2 + l2 z2^2)/2, whatever the angle"
-            found.append(Check(f"law of the loss {at}", distance, 0, error, 0.02, "agree", source))
-            found.append(
-                Check(f"current {at}: worst cell, standard errors", worst_cell(*fields, current), 0, 0, 5.9, "agree",
-                      "Gaussian pairs at lag eta")
-            )  # fmt: skip
+            found.append(Check(f"law of the loss {at}", distance, 0, error, 0.0135, "agree", source))
+            value, error = worst_cell(*fields, current, np.abs(full[1]).max())
+            label = f"current {at}: worst cell, over the largest current at {config.angles[steepest]:g}"
+            found.append(Check(label, value, 0, error, WORST, "agree", "Gaussian pairs at lag eta"))
             if j == steepest:
-                found += solver_checks(config, arrays, i, j, at)
+                found += solver_checks(config, i, j, at, fields, current)
     fields = arrays["wells_current"], arrays["wells_current_error"]
     _, current, entropy = expected_wells(config)
     grid, solution = solved(config)
     source = "Fokker-Planck equation, Ito"
+    gap, error = worst_cell(*fields, current, np.abs(current).max())
+    flow = worst_cell(*fields, 0 * current, np.abs(current).max())
     found += [
-        Check("double well: current / predicted", *with_one(slope(*fields, current)), 0.03, "agree", source),
-        Check("double well: worst cell, standard errors", worst_cell(*fields, current), 0, 0, 5.9, "agree", source),
-        Check("double well: no current", worst_cell(*fields, 0 * current), 5.9, 0, 0, "above", "an equilibrium"),
+        Check("double well: current / predicted", *with_one(slope(*fields, current)), 0.016, "agree", source),
+        Check("double well: worst cell, over the largest current", gap, 0, error, WORST_WELLS, "agree", source),
+        Check("double well: largest current, no equilibrium", *beside_zero(flow), 0, "differ", "Gibbs"),
     ]
     value, error = arrays["wells_entropy"]
-    found.append(Check("double well: entropy production", value, entropy, error, 0.05, "agree", source))
+    found.append(Check("double well: entropy production", value, entropy, error, 0.04, "agree", source))
     found.append(Check("double well: entropy production, no equilibrium", value, 0, error, 0, "differ", "Gibbs"))
     value, error = arrays["wells_circulation"]
     moment = np.abs(grid[..., 0] * solution.current[..., 1] - grid[..., 1] * solution.current[..., 0])
-    allowed = 0.03 * moment.sum() * np.prod(grid[1, 1] - grid[0, 0])
+    allowed = 0.022 * moment.sum() * np.prod(grid[1, 1] - grid[0, 0])
     found.append(Check("double well: circulation", value, 0, error, allowed, "agree", "the eddies cancel"))
     return [*found, Check("chains diverged", arrays["num_diverged"].sum(), 0, 0, 0, "agree", "none may")]
+
+
+WORST, WORST_WELLS = 0.065, 0.19  # of the largest current: 5.9 standard errors of the cells that are visited least
+
+
+def beside_zero(pair):
+    return pair[0], 0, pair[1]
 
 
 def with_one(pair):
     return pair[0], 1, pair[1]
 
 
-def solver_checks(config, arrays, i, j, at):
-    """The SDE's Fokker-Planck equation beside SGD, eta h/2 = 1 % apart at these rates, and no current at all."""
+def solver_checks(config, i, j, at, fields, current):
+    """The SDE's Fokker-Planck equation: its circulation is the formula's, SGD's current stands to it as the current of
+    the finite step does, and no current at all is refuted."""
     grid, solution = solved(config, config.ratios[i], config.angles[j])
-    fields = arrays["quadratic_current"][i, j], arrays["quadratic_current_error"][i, j]
-    source = "Fokker-Planck equation, Ito"
-    value, error = arrays["quadratic_circulation"][i, j]
-    predicted = predictions.circulation(solution.current, grid)
-    current = over_cells(config, solution.current)
-    measured_slope = with_one(slope(*fields, current))
+    covariance = numbers(law_of(config, config.ratios[i], config.angles[j]))[1]
+    options = {"learning_rate": config.learning_rate}
+    exact = predictions.sde_angular_momentum(np.diag(config.curvatures), covariance, **options)[0, 1]
+    by_solver = predictions.circulation(solution.current, grid)
+    continuous = over_cells(config, solution.current)
+    value, error = slope(*fields, continuous)
+    predicted, _ = slope(current, fields[1], continuous)
+    flow = worst_cell(*fields, 0 * current, np.abs(current).max())
     return [
-        Check(f"circulation {at}, Fokker-Planck", value, predicted, error, 0.03, "agree", source),
-        Check(f"current / Fokker-Planck {at}", *measured_slope, 0.03, "agree", source),
-        Check(f"no current {at}", worst_cell(*fields, 0 * current), 5.9, 0, 0, "above", "Gibbs: an equilibrium"),
+        Check(f"circulation {at}: solver", by_solver, exact, 0, 1e-3, "agree", "[H, S]_12 of the SDE"),
+        Check(f"current / Fokker-Planck {at}", value, predicted, error, 0.0045, "agree", "Gaussian pairs at lag eta"),
+        Check(f"largest current {at}, no equilibrium", *beside_zero(flow), 0, "differ", "Gibbs"),
     ]
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 3, width=10.8, height=7.0)
+    figure, axes = style.figure(2, 3, width=10.8, height=7.4)
     i, j = int(np.argmax(config.ratios)), int(np.argmax(config.angles))
     reach = REACH * np.sqrt(np.diag(numbers(law_of(config, config.ratios[i], config.angles[j]))[0]))
     name = f"(a) quadratic, angle {config.angles[j]:g}°, $l_1/l_2$ = {config.ratios[i]:g}"
@@ -459,8 +483,12 @@ def plot(config, arrays):
     axes[1, 1].set(title="(e) circulation", ylabel="mean angular momentum $[H, S]_{12}$")
     for panel in axes[1, :2]:
         panel.set_xlabel("angle between noise and Hessian, degrees")
-        panel.legend(fontsize=7)
+        panel.legend(fontsize=8)
     loss_panel(axes[1, 2], config, arrays)
+    words = (
+        r"bars: one standard error; $l_1 > l_2$: eigenvalues of $H^{1/2} S H^{1/2}$, S the covariance of the parameters"
+    )
+    figure.supxlabel(words, fontsize=8)
     return figure
 
 
@@ -484,7 +512,7 @@ def stream_panel(panel, title, reach, density, current, prediction):
     panel.plot([], [], color="black", label="measured current")
     panel.plot([], [], color=colour, linestyle="--", label="predicted stream lines")
     panel.set(title=title, xlabel="$x_1$", ylabel="$x_2$", xlim=middles[0][[0, -1]], ylim=middles[1][[0, -1]])
-    panel.legend(fontsize=7, loc="lower right", frameon=True, framealpha=0.8)
+    panel.legend(fontsize=8, loc="lower right", frameon=True, framealpha=0.8)
 
 
 def scatter_panel(panel, config, arrays, i, j):
@@ -501,23 +529,23 @@ def scatter_panel(panel, config, arrays, i, j):
         )  # fmt: skip
     panel.plot([-1, 1], [-1, 1], color="black", linewidth=0.8)
     panel.set(title="(c) current, cell by cell", xlabel="predicted / largest", ylabel="measured / largest predicted")
-    panel.legend(fontsize=7)
+    panel.legend(fontsize=8)
 
 
 def loss_panel(panel, config, arrays):
-    points = arrays["loss_points"]
+    """Distribution functions at every angle less that at the first: nothing, within the error."""
+    points, below = arrays["loss_points"], np.asarray(arrays["loss_below"], float)
+    panel.axhline(0, color="grey", linewidth=0.8)
     for i, (ratio, colour) in enumerate(zip(config.ratios, ("#0072B2", "#D55E00", "#000000"))):
-        grid, density = loss_density(config, ratio)
-        cumulative = np.concatenate([[0], np.cumsum(np.diff(grid) * (density[1:] + density[:-1]) / 2)])
-        panel.plot(grid, cumulative, color=colour, label=f"exact, $l_1/l_2$ = {ratio:g}")
-        for j, (angle, marker) in enumerate(zip(config.angles, "os^Dvp")):
-            chosen = slice(1 + j, None, max(len(config.angles), 1))
-            panel.plot(
-                points[chosen], arrays["loss_below"][i, j][chosen], color=colour, marker=marker, linestyle="none",
-                label=f"SGD at {angle:g}°" if i == 0 else None,
+        error = np.sqrt(2 * below[i, 0] * (1 - below[i, 0]) / config.num_chains)
+        for j, (angle, marker) in enumerate(zip(config.angles[1:], "s^Dvpo"), 1):
+            chosen = slice(1 + j, None, len(config.angles))
+            panel.errorbar(
+                points[chosen], (below[i, j] - below[i, 0])[chosen], error[chosen], color=colour, marker=marker,
+                linestyle="none", label=f"{angle:g}°, $l_1/l_2$ = {ratio:g}",
             )  # fmt: skip
     panel.set(
-        xscale="log", xlim=(0.02, 15), title="(f) the loss sees none of it", xlabel="loss",
-        ylabel="fraction of chains below",
+        xscale="log", xlim=(0.02, 15), ylim=(-0.01, 0.018), title="(f) the loss sees none of it", xlabel="loss",
+        ylabel="fraction below, less that at 0°",
     )  # fmt: skip
-    panel.legend(fontsize=7)
+    panel.legend(ncols=2)

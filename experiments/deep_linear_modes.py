@@ -9,21 +9,32 @@ it; anisotropic Levy, sqrt(A) N(0, C).
 
 How far an SDE is from SGD: the squared maximum mean discrepancy of whole trajectories, each the strengths over |s| and
 the loss over its start as functions of time, with |X - Y| the root mean square over time and a Gaussian kernel as wide
-as two runs of SGD are apart (their median). It sees means and spread, it is 0 for one law and about 0.6 for laws that
-do not overlap, and a second ensemble of SGD shows what no difference looks like. The kernel is bounded, so that a chain
-which diverged, as the anisotropic Levy SDE's may after a jump, counts like any other that is far away.
+as two runs of SGD are apart (their median). It sees means and spread and is 0 for one law; a second ensemble of SGD
+shows what no difference looks like. The kernel is bounded, so that a chain which diverged, as the anisotropic Levy
+SDE's may after a jump, counts like any other that is far away; and so is the distance. Its ceiling, the two mean
+kernels of either law with itself, is reached where no run of one is near a run of the other: there it says no more.
 
 A mode's noise is the trace of Sigma over its own weights, one a layer ("weights": the largest predicted at
 (N - 1)/(2N - 1) = 0.44 of the target, so before half of it), or the variance in the rate of its strength ("strength":
-the largest at (2N - 2)/(3N - 2) = 0.62, so after half is learnt, for more than two layers). Both are measured.
+the largest at (2N - 2)/(3N - 2) = 0.62, so after half is learnt, for more than two layers). Both are measured. Their
+height is that of Gaussian inputs times (<x^4> - 1)/2, x the mode's input over the training examples: 1 for an infinite
+set, some per cent away from it for this one.
+
+Corlouer et al. say that a mode's noise is largest before the mode is completely learnt, and that noise "does not
+fundamentally alter" these dynamics. SGD's does not here either: its modes are learnt one by one, a little later than
+under gradient flow. Isotropic noise of the same trace spreads the times at which the saddles are left.
+
+What it does not say: one network, one whitened data set without label noise, one rate and batch size; 64 runs of each
+dynamics. Isotropic and isotropic Levy noise are both at the ceiling of the distance, so that their order means nothing;
+the distance at four microsteps a step is not decided by so many runs. The mean loss is not shown under Levy noise,
+where it is infinite. Some runs under isotropic and Levy noise have not learnt the last mode by the end, and count as of
+then; one run of the anisotropic Levy SDE diverged. Plateaus and closed curves are approached at finite time and rate,
+and are therefore missed by more than their statistical errors.
 
 Source: Saxe, McClelland, Ganguli 2014 (arXiv 1312.6120); saddle to saddle: Jacot et al. 2021 (2106.15933); noise of
-modes: Corlouer et al. 2026 (2604.06366), who say that it is largest before the mode is completely learnt.
-Command: `sgdsde reproduce deep_linear_modes`, about 5 minutes on two cores. One should see: gradient descent at rate
-1e-5 within 1.9 % of the curves; the anisotropic SDE as near to SGD as SGD is to itself (0.00 +- 0.01), anisotropic Levy
-noise (0.3), diagonal (0.4) and isotropic noise (0.6) far from it. SGD learns the last modes 0.4 % later than gradient
-flow, and so does the anisotropic SDE; under isotropic noise of the same trace some chains leave the saddles early and
-some late, with a spread a hundred times SGD's.
+modes: Corlouer et al. 2026 (2604.06366).
+
+Command: `sgdsde reproduce deep_linear_modes`.
 """
 
 import itertools
@@ -69,6 +80,12 @@ class Config:
     seed: int = 0
 
 
+SEE = """The anisotropic SDE's trajectories are not told from SGD's (distance 0 within {anisotropic: distance from
+SGD | within}); those of every other noise are, and isotropic noise's have nothing in common with them. Isotropic
+noise spreads the time at which a saddle is left more than {isotropic: spread of the half-learning time of s = 20,
+over SGD's | predicted} times as far as SGD does. Under SGD the noise in a mode's weights is largest at {SGD: share
+of s = 10 learnt when its weights noise is largest | predicted} of the mode, within {SGD: share of s = 10 learnt when
+its weights noise is largest | within}."""
 SMOKE = Config(num_steps=240, num_records=4, num_chains=4, num_noise_chains=4, num_examples=500, start_strength=1.0)
 DYNAMICS = (
     "SGD",
@@ -331,6 +348,26 @@ def distances(arrays):
     }
 
 
+def kernels(arrays):
+    """The Gaussian kernel (whose, dynamics, chain, chain) of `distances`: a dynamics with itself, and with SGD."""
+    squares = np.asarray(arrays["squared_distance"], float)
+    width = median_bandwidth(*placed(squares[0, 0], squares[1]))
+    return np.moveaxis(np.exp(-squares / (2 * width**2)), 1, 0)
+
+
+def ceiling(arrays, name):
+    """The distance from SGD that this dynamics would have, were no run of it near one of SGD's."""
+    own = kernels(arrays)[0]
+    others = ~np.eye(own.shape[-1], dtype=bool)
+    return np.mean(own[0][others]) + np.mean(own[DYNAMICS.index(name)][others])
+
+
+def spread(config, arrays, name):
+    """|half-learning time - its median over runs| over the closed curve's, (chain, mode)."""
+    times = np.asarray(arrays["half_time"], float)[DYNAMICS.index(name)]
+    return np.abs(times - np.median(times, axis=0)) / predicted_half_times(config)
+
+
 def placed(reference, squares):
     """Points (chain, coordinate) with given squared distances, for SGD and another dynamics: classical scaling."""
     own, cross = squares
@@ -352,35 +389,69 @@ def checks(config, arrays):
         name = f"gradient descent, rate {config.learning_rate / slower:g}: half-learning time farthest from the curve's"
         found.append(Check(name, arrays["descent_half_time"][rate, worst], half[worst], 0, 0.02, "agree", saxe))
     records, plateaus = plateau_records(config, arrays["time"]), np.asarray(plateau_losses(targets), float)
-    for k, (record, level) in enumerate(zip(records, plateaus, strict=True)):
+    for k, record, level in list(zip(itertools.count(), records, plateaus))[1:-1]:  # neither the start nor the end
         value, error = arrays["loss"][0, record], arrays["loss_error"][0, record]
-        source, tolerance = "half the sum of the squares not learnt", 0.02 if level else 0.02 * plateaus[-2]
-        found.append(Check(f"SGD: loss with {k} modes learnt", value, level, error, tolerance, "agree", source))
+        source = "half the sum of the squares not learnt"
+        found.append(Check(f"SGD: loss with {k} modes learnt", value, level, error, 0.001, "agree", source))
     return [*found, *noise_checks(config, arrays), *distance_checks(config, arrays)]
 
 
 def noise_checks(config, arrays):
     found, source = [], "largest value of N u^(2 - 2/N) (s - u)^2, or of that times N u^(2 - 2/N)"
     share = mode_noise_peak(target=1.0, num_layers=config.num_hidden + 1)
-    for kind, (name, expect) in enumerate(((NOISES[0], "below"), (NOISES[1], "above"))):
+    for kind, name in enumerate(NOISES):
         peaks, errors = mean_and_error(arrays["peak"][kind])
         for s, peak, error in zip(config.singular_values, peaks, errors):
             label = f"SGD: share of s = {s:g} learnt when its {name} noise is largest"
-            found.append(Check(label, peak, float(share[name]), error, 0.05, "agree", source))
-            found.append(Check(f"{label}, and half", peak, 0.5, error, 0, expect, "half-learning"))
+            found.append(Check(label, peak, float(share[name]), error, 0.04, "agree", source))
+    source = "(<x^4> - 1)/2 of the training inputs"
+    for mode, (s, height) in enumerate(zip(config.singular_values, noise_heights(config))):
+        measured = arrays["noise_window"][0, mode].max() / largest_noise(config, s)["weights"]
+        label = f"SGD: largest weights noise of s = {s:g}, over that of Gaussian inputs"
+        found.append(Check(label, measured, height, 0, 0.005, "agree", source))
     return found
+
+
+def largest_noise(config, target):
+    """The largest of both noises of a mode, for Gaussian inputs."""
+    grid = np.linspace(0, target, 2_001)
+    noises = mode_noise(grid, target=target, num_layers=config.num_hidden + 1, label_variance=0.0)
+    return {name: float(np.max(noise)) for name, noise in noises.items()}
+
+
+def noise_heights(config):
+    """A mode's noise over that of Gaussian inputs, (<x^4> - 1)/2 over the training examples, those of the seed."""
+    problem = network(config, jax.random.split(jax.random.key(config.seed))[0])
+    inputs = np.asarray(problem.examples["inputs"], float) @ np.asarray(taught(config).right, float)
+    return (np.mean(inputs**4, axis=0) - 1) / 2
 
 
 def distance_checks(config, arrays):
     apart, source = distances(arrays), "squared maximum mean discrepancy of trajectories"
     found = [
-        Check(f"{name}: distance from SGD", apart[name][0], 0, apart[name][1], 0.1, "agree", source)
+        Check(f"{name}: distance from SGD", apart[name][0], 0, apart[name][1], 0.08, "agree", source)
         for name in ("SGD again", "anisotropic")
     ]
     nearest, error = apart["anisotropic"]
     for name in ("diagonal", "isotropic", "levy", "anisotropic levy"):
         label = f"nearest to SGD: anisotropic noise, before {name}"
         found.append(Check(label, nearest, apart[name][0], np.hypot(error, apart[name][1]), 0, "below", source))
+    near = kernels(arrays)
+    for name in ("isotropic", "levy"):
+        cross = near[1, DYNAMICS.index(name)] / ceiling(arrays, "SGD") * 2
+        errors = [cross.mean(axis=axis).std(ddof=1) / np.sqrt(len(cross)) for axis in (0, 1)]
+        label = f"{name}: mean kernel with SGD, over that of SGD with itself"
+        found.append(
+            Check(label, cross.mean(), 0.1, np.hypot(*errors), 0, "below", "0: the distance is at its ceiling")
+        )
+    spreads = {name: spread(config, arrays, name)[:, -2] for name in ("SGD", "isotropic")}
+    (own, own_error), (other, error) = (mean_and_error(each) for each in spreads.values())
+    label = f"isotropic: spread of the half-learning time of s = {config.singular_values[-2]:g}, over SGD's"
+    error = other / own * np.hypot(error / other, own_error / own)
+    found.append(Check(label, other / own, 10, error, 0, "above", "mean distance from the median"))
+    last, error = mean_and_error(arrays["half_time"][0, :, -1] / predicted_half_times(config)[-1])
+    label = "SGD: half-learning time of the last mode, over gradient flow's"
+    found.append(Check(label, last, 1, error, 0, "above", "gradient flow"))
     times, errors = zip(*(mean_and_error(arrays["half_time"][DYNAMICS.index(name)]) for name in ("SGD", "anisotropic")))
     for s, first, second, error in zip(config.singular_values, *times, np.hypot(*errors)):
         label = f"anisotropic: mean half-learning time of s = {s:g}, against SGD's"
@@ -413,41 +484,44 @@ def plot(config, arrays):
     plot_half_times(panels[1, 0], config, arrays)
     plot_distances(panels[1, 1], arrays)
     plot_noise(panels[1, 2], config, arrays)
-    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    lines = [panels[1, 0].plot([], [], **style.line(colour), label=label)[0] for colour, label in LOOKS.values()]
+    figure.legend(handles=lines, loc="outside upper center", ncols=len(LOOKS))
     return figure
 
 
 def plot_strengths(panel, config, arrays):
     panel.plot(arrays["time"], curves(config, arrays["time"])[0], color=THEORY, linewidth=3, alpha=0.5)
     panel.plot([], [], color=THEORY, linewidth=3, alpha=0.5, label="gradient flow, closed curves")
-    for name in ("SGD", "isotropic", "anisotropic"):
+    for name in ("SGD", "isotropic"):
         look = style.line(LOOKS[name][0]) | {"marker": "", "linewidth": 1}
         panel.plot(arrays["time"], arrays["strength"][DYNAMICS.index(name)], **look)
         panel.plot([], [], **look, label=f"{LOOKS[name][1]}, mean")
-    panel.set(xlabel="time (sum of learning rates)", ylabel="strength of each mode")
+    panel.set(xlabel="time (sum of learning rates)", ylabel="strength of each mode", title="(a) modes, one by one")
     panel.set_ylim(top=1.3 * max(config.singular_values))
-    panel.legend(loc="upper left", ncols=2, fontsize=7)
+    panel.legend(loc="upper left", fontsize=7)
 
 
 def plot_losses(panel, config, arrays):
+    """Of the dynamics whose loss has a mean."""
     for level in np.asarray(plateau_losses(np.asarray(config.singular_values)))[:-1]:
         panel.axhline(level, color=THEORY, linewidth=0.8)
-    for name, (colour, label) in LOOKS.items():
+    for name, (colour, _) in LOOKS.items():
         place, look = DYNAMICS.index(name), style.line(colour) | {"marker": ""}
+        if "levy" in name:
+            continue
         value, error = arrays["loss"][place], arrays["loss_error"][place]
-        lost = f" ({arrays['num_diverged'][place]} lost)" if arrays["num_diverged"][place] else ""
-        panel.plot(arrays["time"], value, **look, label=label + lost)
+        panel.plot(arrays["time"], value, **look)
         low, high = np.maximum(value - error, 1e-9), value + error
         panel.fill_between(arrays["time"], low, high, color=look["color"], alpha=0.25, linewidth=0)
     panel.plot([], [], color=THEORY, linewidth=0.8, label="half the squares not learnt")
-    panel.set(
-        yscale="log", ylim=(3, 6e3), xlabel="time (sum of learning rates)", ylabel="loss, mean and standard error"
-    )
+    panel.set(yscale="log", ylim=(3, 6e3), xlabel="time (sum of learning rates)")
+    panel.set(ylabel="loss, mean and standard error", title="(b) without Levy noise, whose mean is infinite")
+    panel.legend(loc="lower left", fontsize=7)
 
 
 def plot_descent(panel, config, arrays):
     half = predicted_half_times(config)
-    colours = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
+    colours = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#CC79A7")
     for mode, s in enumerate(config.singular_values):
         for rate, line in enumerate((":", "-")):
             time, strength = arrays["descent_window_time"][rate, mode], arrays["descent_window"][rate, mode]
@@ -456,51 +530,46 @@ def plot_descent(panel, config, arrays):
             panel.plot(100 * (time / half[mode] - 1), gap, **look)
     for rate, line in ((config.learning_rate, ":"), (config.learning_rate / 10, "-")):
         panel.plot([], [], color="grey", linestyle=line, label=f"rate {rate:g}")
-    for level in (-2, 2):
-        panel.axhline(level, color="grey", linewidth=0.8, linestyle="--")
-    panel.set(xlim=(-2, 2), xlabel="time from half-learning, % of it")
+    panel.set(xlim=(-2, 2), xlabel="time from half-learning, % of it", title="(c) gradient descent")
     panel.set_ylabel("gradient descent less closed curve,\n% of the singular value")
     panel.legend(fontsize=7, loc="lower left")
 
 
 def plot_half_times(panel, config, arrays):
+    """Between the quartiles of the runs lies this much of the closed curve's half-learning time."""
     places = np.arange(len(config.singular_values))
-    for shift, (name, (colour, label)) in zip(np.linspace(-0.3, 0.3, len(LOOKS)), LOOKS.items(), strict=True):
-        late = 100 * (arrays["half_time"][DYNAMICS.index(name)] / predicted_half_times(config) - 1)
-        mean, error = mean_and_error(late)
-        look = {"color": style.COLOURS[colour], "linestyle": "none"}
-        panel.errorbar(places + shift, mean, late.std(axis=0, ddof=1), **look, elinewidth=0.8)
-        marker = style.line(colour)["marker"]
-        panel.errorbar(places + shift, mean, error, **look, elinewidth=2.5, marker=marker, label=label)
-    panel.axhline(0, color=THEORY, linewidth=0.8)
-    panel.set_yscale("symlog", linthresh=0.5, linscale=1.5)
-    panel.set_yticks([-10, -1, -0.4, 0, 0.4, 1, 10, 100], ["-10", "-1", "-0.4", "0", "0.4", "1", "10", "100"])
-    panel.minorticks_off()
+    for name, (colour, _) in LOOKS.items():
+        low, high = np.quantile(np.asarray(arrays["half_time"], float)[DYNAMICS.index(name)], (0.25, 0.75), axis=0)
+        panel.plot(places, 100 * (high - low) / predicted_half_times(config), **style.line(colour))
     panel.set_xticks(places, [f"{s:g}" for s in config.singular_values])
-    panel.set(xlabel="singular value of the mode", ylim=(-40, 200))
-    panel.set_ylabel("half-learning time, % after the closed curve's\n(thick: standard error, thin: spread)")
+    panel.set(yscale="log", xlabel="singular value of the mode", title="(d) spread of half-learning times")
+    panel.set_ylabel("between the quartiles of the runs,\n% of the closed curve's time")
 
 
 def plot_distances(panel, arrays):
     apart = sorted(distances(arrays).items(), key=lambda entry: entry[1][0])
     for row, (name, (distance, error)) in enumerate(apart):
-        colour = style.COLOURS[LOOKS.get(name, (name.replace(" again", "").split(",")[0],))[0]]
-        panel.errorbar(distance, row, xerr=error, color=colour, marker="o", capsize=2)
+        colour = LOOKS.get(name, (name.replace(" again", "").split(",")[0],))[0]
+        panel.errorbar(distance, row, xerr=error, **style.line(colour) | {"linestyle": "none"}, capsize=2)
+        label = None if row else "its ceiling: no run near one of SGD's"
+        panel.plot(ceiling(arrays, name), row, "|", color="grey", markersize=12, label=label)
     panel.set_yticks(range(len(apart)), [LOOKS.get(name, (None, name))[1] for name, _ in apart])
     panel.axvline(0, color="grey", linewidth=0.8)
     panel.set(xlabel="distance of trajectories from SGD's\n(squared maximum mean discrepancy)")
-    panel.set_ylim(-0.6, len(apart) - 0.4)
+    panel.set(ylim=(-0.6, len(apart) + 0.2), title="(e) distances, 1 standard error")
+    panel.legend(loc="upper right", fontsize=7)
 
 
 def plot_noise(panel, config, arrays):
     grid, options = np.linspace(0, 1, 400), {"num_layers": config.num_hidden + 1, "label_variance": 0.0}
+    heights = noise_heights(config)
     for kind, (name, line, marker) in enumerate(((NOISES[0], "-", "o"), (NOISES[1], "--", "x"))):
         curve = np.asarray(mode_noise(grid, target=1.0, **options)[name])
-        panel.plot(grid, curve / curve.max(), color=THEORY, linestyle=line, label=f"{name}, predicted")
+        panel.plot(grid, curve / curve.max(), color=THEORY, linestyle=line, zorder=3, label=f"{name}, predicted")
         for mode, s in enumerate(config.singular_values):
             share = arrays["noise_window_strength"][mode, ::3] / s
             noise_there = arrays["noise_window"][kind, mode, ::3]
-            top = np.max(mode_noise(s * grid, target=s, **options)[name])
+            top = largest_noise(config, s)[name] * heights[mode]
             look = {
                 "color": "black",
                 "markersize": 2,
@@ -509,4 +578,5 @@ def plot_noise(panel, config, arrays):
             panel.plot(share, noise_there / top, marker, **look)
     panel.axvline(0.5, color="grey", linewidth=0.8, linestyle=":")
     panel.set(xlabel="share of the mode learnt, u/s", ylabel="noise of the mode / predicted maximum", ylim=(0, 1.5))
+    panel.set_title("(f) noise of the modes under SGD")
     panel.legend(fontsize=7, loc="upper left")

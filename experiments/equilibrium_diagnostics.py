@@ -1,4 +1,4 @@
-"""SGD's stationary law is no equilibrium: noise that does not commute with the curvature drives a steady circulation.
+"""SGD's stationary law need not be an equilibrium: noise that does not commute with the curvature drives a current.
 
 Three diagnostics of a stationary chain, each beside its exact prediction. (1) Fluctuation-dissipation: for any loss,
 E[x . g] = (eta (1 + mu)/2) E|m'|^2 with the minibatch gradient g and the momentum buffer m'; under epoch sampling on
@@ -9,8 +9,15 @@ SGD has its own S; at a finite lag both numbers shrink, as predicted. (3) Whiten
 mean and covariance, whatever the position and the other steps, and is Gaussian for the SDE.
 
 Source: Yaida 2018 (arXiv 1810.00004) for (1); Chaudhari and Soatto 2018 (1710.11029) for (2).
-Command: `sgdsde reproduce equilibrium_diagnostics`, about 2 minutes on two cores. One should see: ratios 1 within 1 %,
-angular momentum 0.0266 for SGD, within 3 % of [H, S], and zero where H and C commute.
+Command: `sgdsde reproduce equilibrium_diagnostics`.
+
+What it does not say: one quadratic in two dimensions at rate x curvature 0.64, far from small, and one logistic
+regression on 100 flowers; 2,000 chains, one seed. The fluctuation-dissipation ratio of a single run telescopes: that it
+is 1 says that |x|^2 does not drift, no more. That there is no current where H and C commute is tested on the angular
+momentum, at a lag of one step to 2 % of the other case, and on the entropy production, to 0.2 %: there is none for
+Gaussian noise, and minibatches of 8 examples are not Gaussian. Entropy production is that of the current averaged over
+20 x 20 cells, which loses up to 3 % of the plane's. Of SGD's increments mean, covariance and independence are tested,
+of the SDE's the law too; each entry is the worst of several.
 """
 
 import functools
@@ -31,6 +38,12 @@ from sgdsde.measurements import (
     whitened_increments,
 )
 from sgdsde.predictions import sgd_angular_momentum, sgd_covariance, sgd_current, sgd_entropy_production
+
+SEE = """Where noise and curvature do not commute SGD's mean angular momentum is
+{SGD, non-commuting: angular momentum at lag 1 | predicted} per unit time (met within
+{SGD, non-commuting: angular momentum at lag 1 | within}), and 0 within as much where they do. The
+fluctuation-dissipation ratio of SGD is {fluctuation-dissipation: quadratic, epoch, momentum 0.9} on the quadratic and
+{fluctuation-dissipation: logistic, epoch, momentum 0.9} on real data, with momentum and epoch sampling too."""
 
 
 @dataclass(frozen=True)
@@ -305,14 +318,14 @@ def checks(config, arrays):
         for j, sampling in enumerate(config.samplings):
             for k, momentum in enumerate((0.0, config.momentum)):
                 label = f"fluctuation-dissipation: {loss}, {sampling.replace('_', ' ')}, momentum {momentum:g}"
-                found.append(
-                    Check(label, arrays["ratio"][i, j, k], 1, arrays["ratio_error"][i, j, k], 0.01, "agree", yaida)
-                )
+                value, error = arrays["ratio"][i, j, k], arrays["ratio_error"][i, j, k]
+                tolerance = 0.0049 if sampling == "epoch" else 0.006
+                found.append(Check(label, value, 1, error, tolerance, "agree", yaida))
     for i, name in enumerate(DYNAMICS):
         for j, kind in enumerate(config.noises):
             for k, lag in enumerate(LAGS):
                 scale = exact_turning(config, TURNING, name, lag)
-                tolerance = 0.03 if lag < max(LAGS) else 0.05
+                tolerance = {1: 0.016, 2: 0.018, 4: 0.025}.get(lag, 0.045)
                 predicted, tolerance = (scale, tolerance) if kind == TURNING else (0, tolerance * abs(scale))
                 label = f"{name}, {kind}: angular momentum at lag {lag}"
                 measured, error = arrays["angular_momentum"][i, j, k], arrays["angular_momentum_error"][i, j, k]
@@ -320,16 +333,16 @@ def checks(config, arrays):
             predicted, _ = exact_entropy(config, kind, name)
             scale, whole = exact_entropy(config, TURNING, name)
             measured, error = arrays["entropy_production"][i, j], arrays["entropy_production_error"][i, j]
-            tolerance = 0.03 if kind == TURNING else 0.03 * scale
+            tolerance = 0.024 if kind == TURNING else 0.002 * scale
             source = "integral of J^T D^-1 J/p over the same cells"
             predicted = predicted if kind == TURNING else 0
             found.append(
                 Check(f"{name}, {kind}: entropy production", measured, predicted, error, tolerance, "agree", source)
             )
             if kind == TURNING:
-                label = f"{name}, {kind}: entropy production of the whole plane"
-                source = "sgd_entropy_production; 20 x 20 cells lose 2 %"
-                found.append(Check(label, measured, whole, error, 0.06, "agree", source))
+                label = f"{name}, {kind}: entropy production seen by the cells, of the whole plane's"
+                source = "sgd_entropy_production of the plane"
+                found.append(Check(label, predicted / whole, 1, 0, 0.03, "agree", source))
             found += whitening_checks(arrays, i, j, f"{name}, {kind}")
     found.append(Check("chains diverged", arrays["num_diverged"].sum(), 0, 0, 0, "agree", "none may"))
     return found
@@ -343,63 +356,50 @@ def whitening_checks(arrays, i, j, label):
         if label.startswith("SGD") and statistic in ("kurtosis", "cdf_distance"):
             continue
         value, error = arrays["whitening"][i, j, k], arrays["whitening_error"][i, j, k]
-        words, tolerance = statistic.replace("_", " "), 0.04 if statistic == "kurtosis" else 0.02
+        words, tolerance = statistic.replace("_", " "), 0.04 if statistic == "kurtosis" else 0.0055
         source = "x' = A x + N(0, S - A S A^T), steps independent"
         found.append(Check(f"{label}: increments, {words}", value, 0, error, tolerance, "agree", source))
     return found
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 3, width=11.5, height=7.0)
-    for j, kind in enumerate(config.noises):
-        field_panel(axes[0, j], config, arrays, kind, j, figure)
-    ratio_panel(axes[0, 2], config, arrays)
+    figure, axes = style.figure(2, 2, width=9.4, height=7.4)
+    field_panel(axes[0, 0], config, arrays, figure)
+    ratio_panel(axes[0, 1], config, arrays)
     lag_panel(axes[1, 0], config, arrays)
     entropy_panel(axes[1, 1], config, arrays)
-    whitening_panel(axes[1, 2], arrays)
+    figure.supxlabel("bars: 5.9 standard errors, in (c) one; where H and C commute every current is 0", fontsize=8)
     return figure
 
 
-def field_panel(panel, config, arrays, kind, j, figure):
+def field_panel(panel, config, arrays, figure):
     """SGD's density, the predicted streamlines broad and the measured ones thin, where the density is seen."""
-    bounds = [np.asarray(edge, float) for edge in edges(config, kind)]
+    bounds = [np.asarray(edge, float) for edge in edges(config, TURNING)]
     x, y = ((b[1:] + b[:-1]) / 2 for b in bounds)
-    density, current = arrays["density"][0, j], arrays["current"][0, j]
+    density, current = arrays["density"][0, 0], arrays["current"][0, 0]
     image = panel.pcolormesh(*bounds, density.T, cmap="Blues", rasterized=True)
     figure.colorbar(image, ax=panel, label="density of SGD", pad=0.02)
-    exact_density, flow, _ = exact_field(config, kind, "SGD")
+    exact_density, flow, _ = exact_field(config, TURNING, "SGD")
     seen = exact_density > 0.015 * exact_density.max()
     hide = lambda values: np.where(seen[..., None], values, np.nan)
-    if kind == TURNING:
-        for values, look in (
-            (flow, {"color": style.COLOURS["theory"], "linewidth": 3.5, "arrowsize": 0.01}),
-            (current, {"color": "black", "linewidth": 0.9}),
-        ):
-            for radius in (0.15, 0.28, 0.41, 0.54):  # one turn each, from the left
-                panel.streamplot(
-                    x, y, *np.moveaxis(hide(values), -1, 0).swapaxes(1, 2), start_points=[(-radius * x[-1], 0.0)],
-                    maxlength=4.0 * radius, broken_streamlines=False, integration_direction="forward", **look,
-                )  # fmt: skip
-        panel.plot([], [], color=style.COLOURS["theory"], lw=3.5, label="predicted")
-        panel.plot([], [], color="black", lw=0.9, label="measured")
-    else:
-        largest_flow = np.linalg.norm(exact_field(config, TURNING, "SGD")[1], axis=-1).max()
-        shown = hide(current)[::2, ::2]
-        arrows = panel.quiver(
-            x[::2], y[::2], *np.moveaxis(shown, -1, 0).swapaxes(1, 2), scale=12 * largest_flow, color="black",
-            width=0.004,
-        )  # fmt: skip
-        panel.quiverkey(
-            arrows, 0.72, 0.95, largest_flow, "largest current of (a)", labelpos="W", fontproperties={"size": 7}
-        )
+    for values, look in (
+        (flow, {"color": style.COLOURS["theory"], "linewidth": 3.5, "arrowsize": 0.01}),
+        (current, {"color": "black", "linewidth": 0.9}),
+    ):
+        for radius in (0.15, 0.28, 0.41, 0.54):  # one turn each, from the left
+            panel.streamplot(
+                x, y, *np.moveaxis(hide(values), -1, 0).swapaxes(1, 2), start_points=[(-radius * x[-1], 0.0)],
+                maxlength=4.0 * radius, broken_streamlines=False, integration_direction="forward", **look,
+            )  # fmt: skip
+    panel.plot([], [], color=style.COLOURS["theory"], lw=3.5, label="predicted")
+    panel.plot([], [], color="black", lw=0.9, label="measured")
     panel.set(xlabel="$x_1$ (steep)", ylabel="$x_2$ (flat)", xlim=bounds[0][[0, -1]], ylim=bounds[1][[0, -1]])
-    panel.set_title(("(a) H and C do not commute", "(b) H and C commute: no current")[j])
-    if kind == TURNING:
-        panel.legend(loc="upper left", fontsize=7, frameon=True)
+    panel.set_title("(a) H and C do not commute: a current")
+    panel.legend(loc="upper left", frameon=True)
 
 
 def ratio_panel(panel, config, arrays):
-    panel.axvspan(0.99, 1.01, color=style.COLOURS["theory"], alpha=0.2, lw=0, label="1 ± 1 %\n(bars: 5.9 s.e.)")
+    panel.axvspan(0.995, 1.005, color=style.COLOURS["theory"], alpha=0.2, lw=0, label="1 ± 0.5 %")
     labels = []
     for i, loss in enumerate(config.losses):
         for j, sampling in enumerate(config.samplings):
@@ -407,11 +407,12 @@ def ratio_panel(panel, config, arrays):
                 look = {"color": "black", "marker": "os"[k], "markerfacecolor": ("black", "white")[k]}
                 panel.errorbar(arrays["ratio"][i, j, k], len(labels), xerr=5.9 * arrays["ratio_error"][i, j, k], **look)
                 labels.append(f"{loss}, momentum {momentum:g},\n{sampling.replace('_', ' ')}")
-    panel.set_yticks(range(len(labels)), labels, fontsize=7)
+    panel.set_yticks(range(len(labels)), labels)
     panel.set(
-        xlim=(0.98, 1.02), ylim=(len(labels) + 0.9, -1), title="(c) fluctuation-dissipation ratio",
+        xlim=(0.99, 1.01), ylim=(len(labels) + 0.9, -1), title="(b) fluctuation-dissipation ratio",
         xlabel=r"$E[x\cdot g]\,/\,(\eta(1 + \mu)/2)\,E|m'|^2$",
     )  # fmt: skip
+    panel.set_xticks([0.99, 0.995, 1, 1.005, 1.01], ["0.99", "0.995", "1", "1.005", "1.01"])
     panel.legend(loc="lower right")
 
 
@@ -428,9 +429,9 @@ def lag_panel(panel, config, arrays):
             )  # fmt: skip
     panel.set(
         xlabel="lag, steps", ylabel="angular momentum $E[x_1 dx_2 - x_2 dx_1]/dt$",
-        title="(d) at a finite lag it shrinks as predicted",
+        title="(c) at a finite lag it shrinks as predicted",
     )  # fmt: skip
-    panel.legend(fontsize=7)
+    panel.legend()
 
 
 def entropy_panel(panel, config, arrays):
@@ -440,28 +441,13 @@ def entropy_panel(panel, config, arrays):
             place, (cells, whole) = len(labels), exact_entropy(config, kind, name)
             panel.errorbar(
                 place, arrays["entropy_production"][i, j], 5.9 * arrays["entropy_production_error"][i, j],
-                color="black", marker="o", ls="none", label=None if place else "measured (5.9 standard errors)",
+                color="black", marker="o", ls="none", label=None if place else "measured",
             )  # fmt: skip
             panel.hlines(cells, place - 0.3, place + 0.3, color=style.COLOURS["theory"],
                          label=None if place else "predicted on the same cells")  # fmt: skip
             panel.hlines(whole, place - 0.3, place + 0.3, color=style.COLOURS["gibbs"], ls="--",
                          label=None if place else "predicted for the plane")  # fmt: skip
             labels.append("\n".join((name, *kind.split("-"))))
-    panel.set_xticks(range(len(labels)), labels, fontsize=7)
-    panel.set(ylabel="entropy production, per unit time", title="(e) entropy is produced where a current flows")
-    panel.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9), fontsize=7)
-
-
-def whitening_panel(panel, arrays):
-    places = np.arange(len(STATISTICS))
-    for i, (name, colour) in enumerate(zip(DYNAMICS, ("SGD", "anisotropic"))):
-        panel.errorbar(
-            arrays["whitening"][i, 0], places + 0.2 * i - 0.1, xerr=5.9 * arrays["whitening_error"][i, 0],
-            color=style.COLOURS[colour], marker="o^"[i], ls="none", label=name,
-        )  # fmt: skip
-    panel.axvline(0, color="grey", lw=0.8)
-    panel.set_yticks(places, [word.replace("_", " ") for word in STATISTICS], fontsize=7)
-    panel.invert_yaxis()
-    panel.locator_params(axis="x", nbins=5)
-    panel.set(xlabel="worst entry (bars: 5.9 standard errors)", title="(f) whitened increments of (a)")
-    panel.legend()
+    panel.set_xticks(range(len(labels)), labels)
+    panel.set(ylabel="entropy production, per unit time", title="(d) entropy is produced where a current flows")
+    panel.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9))

@@ -1,7 +1,7 @@
-"""SGD at a finite step prefers the flatter of two equally deep basins up to fourteen times more than Gibbs says.
+"""SGD at a finite step prefers the flatter of two equally deep basins more than ten times as much as Gibbs says.
 
-Gibbs says the flat basin is preferred by sqrt(h_sharp/h_flat), whatever the learning rate; at a finite step SGD prefers
-it many times more, because a step that is long for the sharp basin throws chains out of it.
+Gibbs says that the flat basin is preferred by about sqrt(h_sharp/h_flat), whatever the learning rate; SGD prefers it
+the more, the longer its step, because a step that is long for the sharp basin throws chains out of it.
 
 U joins two parabolas of curvatures h_sharp and h_flat and equal depth smoothly, in one dimension. At each temperature
 T = eta v/2 the learning rate eta is swept with v = 2T/eta, so that T, and with it the Gibbs law, stays the same: only
@@ -10,10 +10,17 @@ T -> 0), the local-Gaussian correction sqrt(h_sharp (1 - eta h_sharp/2) / (h_fla
 *less* preference at larger steps and is wrong in sign, and the exact law of SGD's own step, by its kernel on a grid.
 SGD and the SDE (many substeps) are simulated beside them.
 
+What it does not say: there is one landscape in one dimension, one pair of curvatures and one law of the example
+gradients. The temperature is held by making the noise of a step larger as the rate falls, which a change of the batch
+size would do; it is not what happens to a network whose rate alone is changed. n = 10,000 chains for each point, half
+of them started in each basin, each averaged over the last half of its run. The ratio grows towards lower temperatures;
+more than ten is the coldest of three at the longest of four steps. "Exact" is the law of SGD's own step on a grid, with
+the law of its minibatches smoothed over one grid spacing.
+
 Source: the Gibbs argument for flat minima is that of Jastrzebski et al. 2017 (arXiv 1711.04623); here it is held
 against the exact one-step kernel.
-Command: `sgdsde reproduce flat_and_sharp`, a few minutes on two cores. One should see: the SDE near 4.6 at every
-temperature (Gibbs: 4.4 to 4.5); SGD from 4.5 at eta h_sharp = 0.2 to 64 at T = 0.3 and eta h_sharp = 1.6.
+
+Command: `sgdsde reproduce flat_and_sharp`.
 """
 
 import functools
@@ -23,15 +30,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from scipy.interpolate import CubicSpline
 
 from sgdsde import Check, landscapes, match, noise, sgd, simulate, style
 from sgdsde.predictions import (
     explicit_transition,
-    gaussian_noise_density,
     gibbs_density,
     minibatch_noise_density,
     stationary_density,
 )
+
+SEE = """At temperature 0.3 Gibbs gives the flat basin {SDE: flat over sharp at T = 0.3 | predicted} times the
+occupation of the sharp one, as in the SDE (within {SDE: flat over sharp at T = 0.3 | within}). SGD's own law at
+learning rate x sharp curvature 1.6 gives {SGD: flat over sharp at T = 0.3, rate 0.08 | predicted}; SGD is within {SGD:
+flat over sharp at T = 0.3, rate 0.08 | within} of it."""
 
 
 @dataclass(frozen=True)
@@ -171,18 +183,13 @@ def slope(config):
     return jax.jit(jnp.vectorize(jax.grad(potential(config)), signature="(d)->(d)"))
 
 
-def exact_occupation(config, temperature, learning_rate, *, substeps=None):
-    """The same under SGD's own step with its minibatch law (substeps None), or under Euler's microsteps of the SDE."""
-    if substeps is None:
-        tilts = np.asarray(discrete(config, temperature, learning_rate).problem.examples, float)
-        law = minibatch_noise_density(
-            tilts - tilts.mean(axis=0), config.batch_size, smoothing=(GRID[1] - GRID[0]) / learning_rate
-        )
-    else:
-        law = gaussian_noise_density(np.array([[2 * temperature / learning_rate]]))
-    kernel = explicit_transition(
-        lambda x: np.asarray(slope(config)(x), float), law, learning_rate=learning_rate, substeps=substeps or 1
+def exact_occupation(config, temperature, learning_rate):
+    """The same under SGD's own step, with the law of its minibatches."""
+    tilts = np.asarray(discrete(config, temperature, learning_rate).problem.examples, float)
+    law = minibatch_noise_density(
+        tilts - tilts.mean(axis=0), config.batch_size, smoothing=(GRID[1] - GRID[0]) / learning_rate
     )
+    kernel = explicit_transition(lambda x: np.asarray(slope(config)(x), float), law, learning_rate=learning_rate)
     return sharp_mass(config, stationary_density(kernel, GRID).density)
 
 
@@ -191,33 +198,29 @@ def ratio(sharp):
     return (1 - sharp) / sharp
 
 
-def combined(means, errors):
-    """Both starts together: half of the chains each."""
-    return means.mean(axis=-1), np.sqrt((errors**2).sum(axis=-1)) / 2
+def measured_ratio(means, errors):
+    """The same of both starts together, half of the chains each, and its standard error."""
+    sharp = means.mean(axis=-1)
+    return ratio(sharp), np.sqrt((errors**2).sum(axis=-1)) / 2 / sharp**2
 
 
 def checks(config, arrays):
     found = []
-    sgd_mean, sgd_error = combined(arrays["sgd_sharp"], arrays["sgd_error"])
-    sde_mean, sde_error = combined(arrays["sde_sharp"], arrays["sde_error"])
+    sgd_ratio, sgd_error = measured_ratio(arrays["sgd_sharp"], arrays["sgd_error"])
+    sde_ratio, sde_error = measured_ratio(arrays["sde_sharp"], arrays["sde_error"])
     kernel_source, gibbs_source = "one-step kernel solved on a grid", "Gibbs: exp(-U/T), T = eta v/2"
     learning_rates, _ = rates(config)
     for i, t in enumerate(config.temperatures):
-        exact = exact_occupation(config, t, config.learning_rate, substeps=config.substeps)
-        gibbs = gibbs_occupation(config, t)
-        name = f"SDE: sharp basin at T = {t:g}"
-        found.append(Check(f"{name}, exact", sde_mean[i], exact, sde_error[i], 0.08, "agree", kernel_source))
-        found.append(Check(f"{name}, Gibbs", sde_mean[i], gibbs, sde_error[i], 0.08, "agree", gibbs_source))
+        gibbs = ratio(gibbs_occupation(config, t))
+        name = f"SDE: flat over sharp at T = {t:g}"
+        found.append(Check(name, sde_ratio[i], gibbs, sde_error[i], 0.1, "agree", gibbs_source))
         found.append(memory(f"SDE: memory of the start at T = {t:g}", arrays["sde_sharp"][i], arrays["sde_error"][i]))
         for j, rate in enumerate(learning_rates):
-            name = f"SGD: sharp basin at T = {t:g}, rate {rate:g}"
-            exact = exact_occupation(config, t, rate)
-            found.append(Check(f"{name}, exact", sgd_mean[i, j], exact, sgd_error[i, j], 0.1, "agree", kernel_source))
-            if rate * config.sharp_curvature > 0.3:  # below, the three answers are too close to tell apart
-                local = 1 / (1 + local_gaussian(config, rate))
-                source = "local Gaussians of variance eta v/(h (2 - eta h))"
-                found.append(Check(f"{name}, local", sgd_mean[i, j], local, sgd_error[i, j], 0, "below", source))
-                found.append(Check(f"{name}, Gibbs", sgd_mean[i, j], gibbs, sgd_error[i, j], 0, "below", gibbs_source))
+            name = f"SGD: flat over sharp at T = {t:g}, rate {rate:g}"
+            exact = ratio(exact_occupation(config, t, rate))
+            found.append(Check(name, sgd_ratio[i, j], exact, sgd_error[i, j], 0.1, "agree", kernel_source))
+            if rate * config.sharp_curvature > 0.3:  # below, the answers are too close to tell apart
+                found.append(Check(f"{name}, Gibbs", sgd_ratio[i, j], gibbs, sgd_error[i, j], 0, "above", gibbs_source))
             label = f"SGD: memory of the start at T = {t:g}, rate {rate:g}"
             found.append(memory(label, arrays["sgd_sharp"][i, j], arrays["sgd_error"][i, j]))
     diverged = arrays["sgd_diverged"].sum() + arrays["sde_diverged"].sum()
@@ -225,9 +228,11 @@ def checks(config, arrays):
 
 
 def memory(name, means, errors):
-    """Starts in different basins must end alike."""
-    error = np.sqrt((errors**2).sum())
-    return Check(name, means[0] - means[1], 0, error, 0.03, "agree", "one stationary law, whatever the start")
+    """Starts in different basins must end alike: their difference in the sharp basin over its mean occupation."""
+    scale = means.mean()
+    error = np.sqrt((errors**2).sum()) / scale
+    source = "one stationary law, whatever the start"
+    return Check(name, (means[0] - means[1]) / scale, 0, error, 0.2, "agree", source)
 
 
 def local_gaussian(config, learning_rate):
@@ -237,48 +242,51 @@ def local_gaussian(config, learning_rate):
 
 
 def plot(config, arrays):
-    figure, (landscape_panel, panel) = style.figure(1, 2, width=9.0, height=3.8)
+    figure, (basins, preference) = style.figure(1, 2, width=8.4, height=3.7)
+    basins_panel(basins, config)
+    preference_panel(preference, config, arrays)
+    return figure
+
+
+COLOURS, MARKERS, LINES = ("#0072B2", "#000000", "#D55E00", "#CC79A7"), "osD^", ("-", "--", "-.", ":")
+
+
+def basins_panel(panel, config):
     x = np.linspace(-1.9, 3.2, 500)
     energy = np.asarray(jax.vmap(potential(config))(jnp.asarray(x)[:, None]))
-    landscape_panel.plot(x, energy, color="black")
-    landscape_panel.axvline(border(config), color="grey", linewidth=0.8, linestyle=":")
-    for t, shade in zip(config.temperatures, ("#9ecae1", "#4292c6", "#08519c")):
+    panel.plot(x, energy, color="grey", linewidth=2.5, label="loss U")
+    for t, colour, line in zip(config.temperatures, COLOURS, LINES):
         density = np.asarray(gibbs_density(potential(config), t, GRID))
-        landscape_panel.fill_between(GRID, density, color=shade, alpha=0.5, lw=0, label=f"Gibbs density, T = {t:g}")
-    landscape_panel.set(xlim=(-1.9, 3.2), ylim=(0, 2.6), xlabel="position x", ylabel="loss U (line), density (shaded)")
-    landscape_panel.legend()
-    fine = config.learning_rate * np.geomspace(0.5, 2 ** (config.num_rates - 1), 14)
-    sgd_mean, sgd_error = combined(arrays["sgd_sharp"], arrays["sgd_error"])
-    sde_mean, sde_error = combined(arrays["sde_sharp"], arrays["sde_error"])
-    markers, colours = ("o", "s", "^", "D"), ("#56B4E9", "#0072B2", "#000000", "#CC79A7")
-    for i, t in enumerate(config.temperatures):
-        colour, marker = colours[i % 4], markers[i % 4]
-        exact = [ratio(exact_occupation(config, t, rate)) for rate in fine]
-        panel.plot(
-            fine * config.sharp_curvature, exact, color=colour, label=f"SGD at T = {t:g}: exact (line), simulated"
-        )
-        panel.errorbar(
-            arrays["learning_rate"] * config.sharp_curvature, ratio(sgd_mean[i]), sgd_error[i] / sgd_mean[i] ** 2,
-            color=colour, marker=marker, linestyle="none",
-        )  # fmt: skip
-        panel.errorbar(
-            fine[0] * config.sharp_curvature * 0.8 * 1.06**i, ratio(sde_mean[i]), sde_error[i] / sde_mean[i] ** 2,
-            color=colour, marker=marker, markerfacecolor="white", linestyle="none",
-            label="SDE, simulated (any rate)" if i == 0 else None,
-        )  # fmt: skip
+        panel.plot(GRID, density, color=colour, linestyle=line, label=f"Gibbs density, T = {t:g}")
+    panel.set(xlim=(-1.9, 3.2), ylim=(0, 2.6), xlabel="position x", ylabel="loss U, density of x", title="(a) basins")
+    panel.legend()
+
+
+def preference_panel(panel, config, arrays):
+    sharpness, last = config.sharp_curvature, 2 ** (config.num_rates - 1)
+    fine = config.learning_rate * np.geomspace(0.8, last, 60)
+    solved = config.learning_rate * np.geomspace(0.8, last, 16)
+    sgd_ratio, sgd_error = measured_ratio(arrays["sgd_sharp"], arrays["sgd_error"])
+    sde_ratio, sde_error = measured_ratio(arrays["sde_sharp"], arrays["sde_error"])
+    place = 0.5 * fine[0] * sharpness
+    for i, (t, colour, marker, line) in enumerate(zip(config.temperatures, COLOURS, MARKERS, LINES)):
+        exact = np.log([ratio(exact_occupation(config, t, rate)) for rate in solved])
+        smooth = np.exp(CubicSpline(np.log(solved), exact)(np.log(fine)))
+        look = {"color": colour, "marker": marker, "linestyle": "none"}
+        panel.plot(fine * sharpness, smooth, color=colour, linestyle=line)
+        panel.errorbar(np.asarray(arrays["learning_rate"]) * sharpness, sgd_ratio[i], sgd_error[i], **look)
+        panel.errorbar(place * 1.12 ** (i - 1), sde_ratio[i], sde_error[i], **look)
+        panel.plot([], [], color=colour, marker=marker, linestyle=line, label=f"T = {t:g}: exact law, simulated")
     gibbs = [ratio(gibbs_occupation(config, t)) for t in config.temperatures]
-    panel.axhspan(min(gibbs), max(gibbs), color=style.COLOURS["gibbs"], alpha=0.6, label="Gibbs, any temperature")
-    panel.plot(
-        fine * config.sharp_curvature, [local_gaussian(config, rate) for rate in fine], **style.line("theory"),
-        label="local Gaussians",
-    )  # fmt: skip
+    panel.axhline(np.mean(gibbs), **style.line("gibbs"), label="Gibbs, every T")
+    local = [local_gaussian(config, rate) for rate in fine]
+    panel.plot(fine * sharpness, local, color="grey", linestyle=":", label="local Gaussians")
     panel.set(
-        xscale="log", yscale="log", xlabel="learning rate x sharp curvature",
-        ylabel="occupation of the flat basin / sharp basin",
+        xscale="log", yscale="log", xlabel="learning rate x sharp curvature  (bars: one standard error)",
+        ylabel="occupation of the flat / the sharp basin", title="(b) preference for the flat basin", ylim=(1.5, 100),
     )  # fmt: skip
-    panel.set_xticks([0.1, 0.2, 0.4, 0.8, 1.6], ["0.1", "0.2", "0.4", "0.8", "1.6"])
+    shown = [rate * sharpness for rate in rates(config)[0]]
+    panel.set_xticks([place, *shown], ["SDE", *(f"SGD {shown[0]:g}", *(f"{each:g}" for each in shown[1:]))])
     panel.set_yticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
-    panel.set_ylim(1.5, None)
     panel.minorticks_off()
-    panel.legend(fontsize=7)
-    return figure
+    panel.legend(loc="upper left")

@@ -67,10 +67,10 @@ from sgdsde.observables import (
     sharpness,
 )
 
-SEE = """The log of SGD's grokking time over gradient descent's falls in proportion to rate/batch (slope {dose slope,
-SGD}), that of isotropic noise of the same trace less steeply (slopes apart by {dose slope, isotropic less SGD}). Stable
-noise acts like Gaussian noise of {dose of stable noise, realised | predicted} times the covariance, which is what it
-realises, within {dose of stable noise, realised | within}."""
+SEE = """Up to rate/batch 1 SGD's noise shortens grokking in proportion to rate/batch (slope of the log of the time
+in rate/batch: negative, z = {dose slope, SGD | z}), isotropic noise of the same trace by less (slopes apart, z =
+{dose slope, isotropic less SGD | z}). Stable noise acts like Gaussian noise of {dose of stable noise, realised |
+predicted} times the covariance, which is what it realises, within {dose of stable noise, realised | within}."""
 
 KINDS = ("gradient descent", "SGD", "isotropic", "anisotropic", "fine anisotropic", "Levy")
 

@@ -1,24 +1,28 @@
 """Weight decay shortens the delay of grokking in a quadratic network, each of whose neurons ends as a wave.
 
 f(m, n) = V (W1 e_m + W2 e_n)^2 learns m + n mod 97 from 30 % of the pairs (and, for contrast, 50 %) under a squared
-error, with full-batch AdamW. It is right on the pairs it has seen within some 15 epochs, and on all others 5 to 25
-times later: sooner the stronger the weight decay, which for AdamW is decoupled (the update contains -learning_rate *
+error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on all others many times
+later: sooner the stronger the weight decay, which for AdamW is decoupled (the update contains -learning_rate *
 weight_decay * weights, as in torch; the loss has no penalty). Meanwhile every neuron's weights become cosines of one
 frequency: the inverse participation ratio sum_f (|F_f|/|F|)^4 of their Fourier transform rises from that of noise,
-0.04, towards 1. Weights of this form are known in closed form: with random phases they solve the task where there are
-enough neurons, with the mean squared error 4/N + 1/(p (p - 1)).
+near 2/(1 + (p - 1)/2), towards 1; two equal frequencies have 1/2. Weights of this form are known in closed form: with
+random phases they solve the task where there are enough neurons, with the mean squared error 4/N + 1/(p (p - 1)).
 
 Each run has a split and a start of its own, of deviation 0.5/(2N)^(1/3). An epoch is one step. The delay is the first
 epoch of 99 % test accuracy over the first of 99 % training accuracy, recorded every epoch at first and every
-`coarse_every` epochs later. At decay 15 the shrinkage of the weights slows down the memorisation itself (99 % at epoch
-27 instead of 12), so that its short delay says little, and the loss stays near that of output 0.
+`coarse_every` epochs later. At decay 15 the shrinkage of the weights slows down the memorisation itself, so that its
+short delay says little, and the loss stays near that of output 0.
+
+What it does not say: six runs of each kind (their splits are the same at every decay), one modulus, one rate. The
+bounds on delays (5 and 4) and on participation ratios (0.06 and 0.6) are this project's, not a paper's. The ratio at
+decay 1 and epoch 300 varies much from run to run, and six runs did not decide about 0.6: 100 further splits of two runs
+each were added after that was seen. They decide about the mean; the figure prints how many single splits stay below.
+The order of the ratios in the decay holds at that epoch, not at the end.
 
 Source: Gromov 2023 (arXiv 2301.02679), closed form; Doshi, Das, He, Gromov 2023 (2310.13061), training and
-participation ratio. Command: `sgdsde reproduce grokking_quadratic_mlp`, some 15 minutes on two cores. One should see: a
-delay of about 26 without decay, 13 at decay 1, 6.4 at 5, 2.8 at 15; below 4 when half of the pairs are trained on;
-participation ratios (median neuron) at epoch 300 of 0.07 without decay, 0.63 at decay 1, 0.91 at 5. The one at decay 1
-varies by 0.07 from run to run: 200 further runs make sure that it exceeds 0.6 on average.
-Closed form: 100 % at N = 500, 89 % at N = 50.
+participation ratio.
+
+Command: `sgdsde reproduce grokking_quadratic_mlp`.
 """
 
 from dataclasses import dataclass
@@ -30,6 +34,7 @@ import optax
 from jax.tree_util import Partial
 
 from sgdsde import Check, modular_addition, optimizer, simulate, style
+from sgdsde.measurements import fraction
 from sgdsde.measurements import mean as mean_and_error
 from sgdsde.observables import inverse_participation_ratio
 from sgdsde.problems.modular_addition import neuron_weights, quadratic_logits, squared_error
@@ -72,6 +77,11 @@ SMOKE = Config(
     modulus=13, num_hidden=16, weight_decays=(1.0,), num_fine=4, num_coarse=(4, 4), coarse_every=2, num_runs=2,
     num_further_splits=2, ratio_epoch=6, widths=(6, 12, 18), num_phases=4,
 )  # fmt: skip
+SEE = """Trained on 30 % of the pairs, the network generalises more than {decay 0, 30 %: delay | predicted} times
+later than it memorises, and sooner with weight decay (z = {decay 1 minus decay 0, 30 %: delay | z} from decay 0 to
+1, z = {decay 5 minus decay 1, 30 %: delay | z} from 1 to 5); trained on 50 %, less than {decay 0, 50 %: delay |
+predicted} times. Waves in closed form are right on {closed form, 50 neurons: accuracy} of the pairs with 50 neurons,
+on {closed form, 500 neurons: accuracy} with 500."""
 QUANTILES = (0.25, 0.5, 0.75)
 DIMENSIONS = {
     **{
@@ -204,20 +214,28 @@ def checks(config, arrays):
     delay, short = delays(config, arrays, percent), delays(config, arrays, contrast)
     at_start, later = (median_ratio(config, arrays, percent, epoch) for epoch in (0, config.ratio_epoch))
     at_epoch = f"median ratio at epoch {config.ratio_epoch}"
-    source = "Doshi et al. 2023, AdamW on a quadratic network"
+    source, bound = "Doshi et al. 2023, AdamW on a quadratic network", "this project's bound"
     for i, decay in enumerate(config.weight_decays):
         label = f"decay {decay:g}, {percent} %"
         for name in ("train", "test"):
             last = arrays[f"{name}_accuracy_{percent}"][i, :, -1]
             found.append(Check(f"{label}: {name} accuracy at the end", *around(last, 0.99), "above", source))
         if decay > 5:
+            memorised = first_epoch(config, arrays, "train", percent)
+            later_by = around(memorised[i] - memorised[0], 0)
+            found.append(Check(f"{label}: epoch of 99 % training accuracy, less that without", *later_by, "above",
+                               "shrinkage slows memorisation"))  # fmt: skip
             continue
-        found.append(Check(f"{label}: delay", *around(delay[i], 5), "above", source))
-        found.append(Check(f"decay {decay:g}, {contrast} %: delay", *around(short[i], 4), "below", source))
-        found.append(Check(f"{label}: median ratio at the start", *around(at_start[i], 0.06), "below", source))
+        found.append(Check(f"{label}: delay", *around(delay[i], 5), "above", bound))
+        found.append(Check(f"decay {decay:g}, {contrast} %: delay", *around(short[i], 4), "below", bound))
+        found.append(Check(f"{label}: median ratio at the start", *around(at_start[i], 0.06), "below", bound))
         if decay > 0:
             ratio = arrays["further_ratio"] if decay == config.further_decay else later[i]
-            found.append(Check(f"{label}: {at_epoch}", *around(ratio, 0.6), "above", source))
+            found.append(Check(f"{label}: {at_epoch}", *around(ratio, 0.6), "above", bound))
+        if decay == config.further_decay:
+            most, error = fraction(np.asarray(arrays["further_ratio"]) > 0.5)
+            found.append(Check(f"{label}: splits of a {at_epoch} over 1/2", most, 0.5, error, 0, "above",
+                               "1/2: two equal frequencies"))  # fmt: skip
         if i:
             name = f"decay {decay:g} minus decay {config.weight_decays[i - 1]:g}, {percent} %"
             found.append(Check(f"{name}: delay", *around(delay[i] - delay[i - 1], 0), "below", source))
@@ -227,7 +245,7 @@ def checks(config, arrays):
 
 
 def checks_of_closed_form(config, arrays):
-    found, source = [], "Gromov 2023, weights in closed form"
+    found, source = [], "weights of Gromov 2023; the number is another program's"
     for i, width in enumerate(config.widths):
         (accuracy, loss), (accuracy_error, loss_error) = mean_and_error(
             np.stack([arrays["analytic_accuracy"][i], arrays["analytic_loss"][i]], axis=1)
@@ -249,14 +267,16 @@ def around(values, predicted):
 
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#CC79A7")
+MARKERS = ("o", "s", "^", "D")
 DASHES = (("train", "--"), ("test", "-"))
 EPOCHS = (5, 10, 20, 50, 100, 200, 500)
 
 
 def plot(config, arrays):
     figure, panels = style.figure(2, 3, width=11.0, height=6.2)
-    for panel, percent in zip(panels[0], config.train_percents):
+    for panel, percent, letter in zip(panels[0], config.train_percents, "ab"):
         draw_accuracies(config, arrays, panel, percent)
+        panel.set_title(f"({letter}) {percent} % of the pairs: train dashed, test solid")
     panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.03))
     draw_losses(config, arrays, panels[0, 2], config.train_percents[0])
     draw_ratios(config, arrays, panels[1, 0], config.train_percents[0])
@@ -265,15 +285,20 @@ def plot(config, arrays):
     return figure
 
 
+def look(i):
+    """Colour and marker of a weight decay."""
+    return {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 3, "markevery": (0.03 * i, 0.15)}
+
+
 def draw_accuracies(config, arrays, panel, percent):
     for i, decay in enumerate(config.weight_decays):
         for name, line in DASHES:
             values = 100 * arrays[f"{name}_accuracy_{percent}"][i]
             label = f"weight decay {decay:g}" if name == "test" else None
-            panel.plot(epochs(config, percent), values.mean(axis=0), line, color=COLOURS[i], label=label)
+            panel.plot(epochs(config, percent), values.mean(axis=0), line, **look(i), label=label)
             low, high = values.min(axis=0), values.max(axis=0)
             panel.fill_between(epochs(config, percent), low, high, color=COLOURS[i], alpha=0.15, lw=0)
-    panel.set(ylabel="accuracy (%)", ylim=(-2, 104), title=f"{percent} % of the pairs: train dashed, test solid")
+    panel.set(ylabel="accuracy (%)", ylim=(-2, 104))
     logarithmic_epochs(config, panel, percent)
 
 
@@ -281,9 +306,11 @@ def draw_losses(config, arrays, panel, percent):
     for i in range(len(config.weight_decays)):
         for name, line in DASHES:
             values = arrays[f"{name}_loss_{percent}"][i].mean(axis=0)
-            panel.plot(epochs(config, percent), values, line, color=COLOURS[i])
+            panel.plot(epochs(config, percent), values, line, **look(i))
     panel.axhline(1 / config.modulus, color="grey", linewidth=0.8, linestyle=":", label="output 0: loss 1/p")
-    panel.set(yscale="log", ylabel="mean squared error", title=f"{percent} % of the pairs: train dashed, test solid")
+    panel.set(
+        yscale="log", ylabel="mean squared error", title=f"(c) {percent} % of the pairs: train dashed, test solid"
+    )
     logarithmic_epochs(config, panel, percent)
     panel.legend(loc="lower left")
 
@@ -299,13 +326,22 @@ def logarithmic_epochs(config, panel, percent):
 def draw_ratios(config, arrays, panel, percent):
     for i in range(len(config.weight_decays)):
         low, middle, high = np.moveaxis(arrays[f"ratio_{percent}"][i].mean(axis=0), -1, 0)
-        panel.plot(epochs(config, percent), middle, color=COLOURS[i])
+        panel.plot(epochs(config, percent), middle, **look(i))
         panel.fill_between(epochs(config, percent), low, high, color=COLOURS[i], alpha=0.15, lw=0)
     noise = 2 / ((config.modulus - 1) / 2 + 1)
     panel.axhline(noise, color="grey", linewidth=0.8, linestyle=":", label="white noise")
-    panel.set(xlabel="epoch", ylabel="participation ratio", ylim=(0, 1.02), xlim=(0, epochs(config, percent)[-1]))
-    panel.set_title(f"{percent} % of the pairs: median neuron, quartiles shaded")
-    panel.legend(loc="upper left")
+    panel.set(xlabel="epoch", ylabel="participation ratio", ylim=(0, 1.35), xlim=(0, epochs(config, percent)[-1]))
+    draw_further_splits(config, arrays, panel)
+    panel.set_title(f"(d) {percent} % of the pairs: median neuron, quartiles shaded")
+    panel.legend(loc="upper left", fontsize=7)
+
+
+def draw_further_splits(config, arrays, panel):
+    """Mean and spread of the further splits, and how many are on the other side of this project's bound."""
+    ratios = np.asarray(arrays["further_ratio"])
+    label = f"{ratios.size} further splits at decay {config.further_decay:g},\nspread: {np.sum(ratios < 0.6)} below 0.6"
+    panel.errorbar(config.ratio_epoch, ratios.mean(), ratios.std(ddof=1), color=style.COLOURS["constant"], marker="P",
+                   capsize=2, linestyle="none", zorder=5, label=label)  # fmt: skip
 
 
 def draw_delays(config, arrays, panel):
@@ -316,14 +352,12 @@ def draw_delays(config, arrays, panel):
             place, mean, error, marker=marker, color="black", markerfacecolor=face, linewidth=0.8, capsize=2,
             label=f"{percent} % of the pairs",
         )  # fmt: skip
-    panel.axhline(5, color="grey", linewidth=0.8, linestyle="--", label="5: above at 30 %, decay up to 5")
-    panel.axhline(4, color="grey", linewidth=0.8, linestyle=":", label="4: below at 50 %")
     panel.set_yscale("log")
     panel.set_xticks(place, [f"{decay:g}" for decay in config.weight_decays])
     panel.set_yticks([2, 3, 5, 10, 20], ["2", "3", "5", "10", "20"])
     panel.minorticks_off()
-    panel.set(xlabel="weight decay (decoupled)", ylabel="delay: test epoch / train epoch", ylim=(1.2, 120))
-    panel.set_title("first epochs of 99 % accuracy")
+    panel.set(xlabel="weight decay (decoupled)", ylabel="delay: test epoch / train epoch", ylim=(1.2, 40))
+    panel.set_title("(e) first epochs of 99 % accuracy, 1 standard error")
     panel.legend()
 
 
@@ -331,9 +365,7 @@ def draw_analytic(config, arrays, panel):
     values = 100 * arrays["analytic_accuracy"]
     spread = values.std(axis=1, ddof=1)
     panel.errorbar(config.widths, values.mean(axis=1), spread, color=style.COLOURS["theory"], marker="o", capsize=2)
-    panel.axhline(90, color="grey", linewidth=0.8, linestyle=":")
-    panel.axvline(50, color="grey", linewidth=0.8, linestyle=":")
     panel.set(xscale="log", xlabel="neurons", ylabel="accuracy on all pairs (%)", ylim=(0, 104))
     panel.set_xticks(config.widths[::2], [str(width) for width in config.widths[::2]])
     panel.minorticks_off()
-    panel.set_title("closed form, random phases (bars: spread)")
+    panel.set_title("(f) closed form, random phases (bars: spread)")

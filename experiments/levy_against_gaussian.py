@@ -4,7 +4,7 @@ The SDE dx = -U'(x) dt + dL, U = barrier (x^2 - 1)^2 + tilt x, whose left well i
 tail index 2 (Gaussian), 1.5 and 1.2. The noises are as wide as each other where one looks: over one unit of time their
 increments have the same interquartile range, that of Gaussian noise of the given temperature. What differs is the
 tail. Gaussian noise diffuses over the barrier, and occupation and exit times are exponential in heights; stable noise
-jumps across, and both hardly know how deep a well is. Densities and occupations are compared with the fractional
+jumps across, and both depend far less on how deep a well is. Densities and occupations are compared with the fractional
 Fokker-Planck equation, mean exit times with its backward equation (for Gaussian noise with the boundary moved by
 0.5826 sqrt(2 T h), since an exit between two looks goes unseen). Gibbs' occupation holds for Gaussian noise only, and
 no Gibbs law at any temperature has the densities of the others. The drift-implicit step is used: an explicit one
@@ -12,8 +12,16 @@ explodes under stable noise.
 
 Source: Chechkin et al. 2002 (stationary laws); Imkeller and Pavlyukevich 2006 (exits by one jump); Broadie,
 Glasserman, Kou 1997 (moved boundary).
-Command: `sgdsde reproduce levy_against_gaussian`, about 2 minutes on two cores. One should see: occupation of the
-deeper well 0.86, 0.65, 0.60 (Gibbs: 0.86); mean exit times from it 43, 13, 9, and from the shallow one 7, 6, 5.5.
+Command: `sgdsde reproduce levy_against_gaussian`.
+
+What it does not say: one tilted double well in one dimension, one temperature, two tail indices, one seed; 36,000
+chains for the densities, 24,000 from each well for the exits. "As wide as each other" is our choice: equal
+interquartile ranges over one unit of time. Another (equal scale, or equal over one relaxation time) would change every
+number.
+Exits are cut off after 80 units of time from the deeper well and 40 from the other; the mean is then the time spent
+inside over the number of exits, which supposes an exponential law. An exit is a passage of the saddle, not the arrival
+in the other well. No Gibbs law is tried but exp(-U/T) with the best T for each noise. The simulated step is implicit:
+what an explicit one does under stable noise, SGD's among them, is not shown here.
 """
 
 import functools
@@ -27,8 +35,16 @@ from jax.tree_util import Partial
 
 from sgdsde import Check, first_exit, implicit, landscapes, match, noise, sgd, simulate, style
 from sgdsde.measurements import fraction_below, mean_exit_time
-from sgdsde.measurements.stable_law import distribution_function
 from sgdsde.predictions import levy_mean_exit_time, levy_stationary_density, moved_boundary
+
+SEE = """With noises of equal interquartile range, the deeper well holds {Gaussian noise: deeper well | predicted} of
+the probability under Gaussian noise (Gibbs: {Gaussian noise: deeper well, Gibbs | predicted}),
+{tail index 1.5: deeper well | predicted} at tail index 1.5 and {tail index 1.2: deeper well | predicted} at 1.2, met
+within {tail index 1.2: deeper well | within}; the mean time to leave it falls from
+{Gaussian noise: mean exit time from the deeper well | predicted} to
+{tail index 1.5: mean exit time from the deeper well | predicted} and
+{tail index 1.2: mean exit time from the deeper well | predicted}, met within
+{tail index 1.2: mean exit time from the deeper well | within}."""
 
 
 @dataclass(frozen=True)
@@ -246,16 +262,16 @@ def checks(config, arrays):
     for i, index in enumerate(config.tail_indices):
         name, groups = name_of(index), arrays["fraction_below"][i]
         gap = distance(config, groups, densities[i])
-        found.append(Check(f"{name}: distance to the exact law", gap[0], 0, gap[1], 0.01, "agree", fractional))
+        found.append(Check(f"{name}: distance to the exact law", gap[0], 0, gap[1], 0.008, "agree", fractional))
         occupation, error = arrays["occupation"][i]
         exact = left_mass(config, densities[i])
-        found.append(Check(f"{name}: deeper well", occupation, exact, error, 0.02, "agree", fractional))
-        expect, tolerance = ("agree", 0.02) if index == 2 else ("below", 0)
+        found.append(Check(f"{name}: deeper well", occupation, exact, error, 0.014, "agree", fractional))
+        expect, tolerance = ("agree", 0.01) if index == 2 else ("below", 0)
         source = "Gibbs: exp(-U/T)"
         found.append(Check(f"{name}: deeper well, Gibbs", occupation, boltzmann, error, tolerance, expect, source))
         temperature, best = best_gibbs(config, i)
         gap = distance(config, groups, best)
-        expect, tolerance = ("agree", 0.01) if index == 2 else ("differ", 0)
+        expect, tolerance = ("agree", 0.008) if index == 2 else ("differ", 0)
         source = f"Gibbs at any temperature; the best is {temperature:.3g}"
         found.append(Check(f"{name}: distance to Gibbs", gap[0], 0, gap[1], tolerance, expect, source))
         for j, well in enumerate(("deeper", "shallow")):
@@ -269,10 +285,6 @@ def checks(config, arrays):
                 found.append(
                     Check(f"{label}, Gaussian", mean, gaussian, error, 0, "below", "that under Gaussian noise")
                 )
-        quartile = distribution_function(float(upper_quartile(index)), index)
-        found.append(
-            Check(f"{name}: P(X < quartile)", quartile, 0.75, 0, 1e-4, "agree", "stable distribution function")
-        )
     return [*found, Check("chains diverged", arrays["num_diverged"].sum(), 0, 0, 0, "agree", "none may")]
 
 
@@ -280,15 +292,17 @@ COLOURS, MARKERS = ("#0072B2", "#CC79A7", "#D55E00"), ("s", "D", "^")
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 3, width=10.5, height=5.4)
+    figure, axes = style.figure(2, 3, width=10.8, height=6.2)
     left, saddle, right = (float(place) for place in stationary_points(config))
     time = PATH_EVERY * config.learning_rate * np.arange(1, 1 + arrays["path"].shape[1])
     reach = max(3.0, 1.05 * np.abs(arrays["path"]).max())
-    for panel, index, path, colour in zip(axes[0], config.tail_indices, arrays["path"], COLOURS):
+    for letter, panel, index, path, colour in zip("abc", axes[0], config.tail_indices, arrays["path"], COLOURS):
         for place, kind in ((left, "-"), (saddle, ":"), (right, "-")):
             panel.axhline(place, color="grey", linewidth=0.7, linestyle=kind)
         panel.plot(time, path, color=colour, linewidth=0.7)
-        panel.set(ylim=(-reach, reach), xlim=(0, time[-1]), xlabel="time", title=f"one path, {name_of(index)}")
+        panel.set(
+            ylim=(-reach, reach), xlim=(0, time[-1]), xlabel="time", title=f"({letter}) one path, {name_of(index)}"
+        )
     axes[0, 0].set_ylabel("position x (grey: minima, saddle)")
     density_panel(axes[1, 0], config, arrays)
     occupation_panel(axes[1, 1], config, arrays)
@@ -298,8 +312,10 @@ def plot(config, arrays):
             panel.plot([i - 0.25, i + 0.25], [predicted[i, j]] * 2, **style.line("theory"))
             panel.errorbar(i, mean, 5.9 * error, color=colour, marker=marker, markerfacecolor=face or colour)
         panel.plot([], [], "o", color="grey", markerfacecolor=face or "grey", label=f"from the {well} well")
-    panel.plot([], [], **style.line("theory"), label="backward equation")
-    panel.set(yscale="log", ylabel="mean exit time (bars: 5.9 errors)", title="exit times past the saddle")
+    words = "theory: fractional Fokker-Planck equation and its backward equation; bars: one standard error in (d)"
+    figure.supxlabel(f"{words}, 5.9 in (e) and (f)", fontsize=8)
+    panel.plot([], [], **style.line("theory"), label="theory")
+    panel.set(yscale="log", ylabel="mean exit time", title="(f) exit times past the saddle")
     panel.set_yticks([5, 10, 20, 40], ["5", "10", "20", "40"])
     panel.minorticks_off()
     panel.legend()
@@ -319,21 +335,20 @@ def density_panel(panel, config, arrays):
         panel.plot(grid, densities[i], color=colour)
         shown = {"color": colour, "marker": marker, "markersize": 3, "linestyle": "none", "label": name_of(index)}
         panel.errorbar(centres, heights.mean(axis=0), error, **shown)
+    panel.plot([], [], color="grey", label="theory")
     panel.plot(grid, best_gibbs(config, 1)[1], **style.line("gibbs") | {"linestyle": ":"}, label="best Gibbs for 1.5")
-    panel.set(
-        xlim=(-2.2, 2.2), ylim=(0, None), xlabel="position x", ylabel="density", title="lines: fractional equation"
-    )
-    panel.legend(fontsize=7)
+    panel.set(xlim=(-2.2, 2.2), ylim=(0, None), xlabel="position x", ylabel="density", title="(d) densities")
+    panel.legend()
 
 
 def occupation_panel(panel, config, arrays):
     _, densities = laws(config)
     for i, ((mean, error), colour, marker) in enumerate(zip(arrays["occupation"], COLOURS, MARKERS)):
         panel.plot([i - 0.25, i + 0.25], [left_mass(config, densities[i])] * 2, **style.line("theory"))
-        panel.errorbar(i, mean, 5.9 * error, color=colour, marker=marker)
-    panel.plot([], [], **style.line("theory"), label="fractional equation")
-    panel.plot([], [], "o", color="grey", label="simulated (bars: 5.9 errors)")
+        panel.errorbar(i, mean, 5.9 * error, color=colour, marker=marker, zorder=4)
+    panel.plot([], [], **style.line("theory"), label="theory")
+    panel.plot([], [], "o", color="grey", label="simulated")
     boltzmann = left_mass(config, gibbs(config, config.temperature))
     panel.axhline(boltzmann, **style.line("gibbs"), label="Gibbs")
-    panel.set(ylim=(0.45, 0.95), ylabel="occupation of the deeper well", title="equal interquartile range of the noise")
+    panel.set(ylim=(0.45, 0.95), ylabel="occupation of the deeper well", title="(e) noises of equal width")
     panel.legend()

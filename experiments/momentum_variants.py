@@ -43,7 +43,7 @@ from sgdsde.predictions import (
     sgd_covariance,
 )
 
-SEE = """Variance of the steep direction at momentum 0.9 and rate x curvature 0.3, over that of plain SGD at the rate
+SEE = """Variance of the steep direction at momentum 0.9 and rate x curvature 0.3, over that of the SDE at the rate
 eta/(1 - mu): heavy ball {heavy ball, momentum 0.9, eta h = 0.3: steep direction over eta/(1 - mu)}, Nesterov {Nesterov,
 momentum 0.9, eta h = 0.3: steep direction over eta/(1 - mu)}, exponential average {exponential average, momentum 0.9,
 eta h = 0.3: steep direction over eta/(1 - mu)}. Under label noise at rate x curvature 0.1 the flat direction has

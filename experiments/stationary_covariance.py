@@ -1,6 +1,6 @@
 """Stationary covariance of SGD: the exact discrete law holds, the SDE's fails by the factor it predicts.
 
-At learning rate x curvature 0.3 the SDE's variance is 15 % below SGD's without momentum; the exact discrete law, with
+At learning rate x curvature 0.3 SGD's variance is 1.18 times the SDE's without momentum; the exact discrete law, with
 additive noise or with true minibatches, with and without momentum, holds to 2 % at every rate, batch and data set.
 
 Three problems. (a) A quadratic with constant noise covariance C that does not commute with the Hessian: heavy-ball SGD
@@ -10,10 +10,16 @@ data (diabetes: body mass index, blood pressure and a blood serum measurement), 
 on theta, and the second moments close in a linear system. Rates of (b) and (c) are fractions, below one half, of the
 rate at which the variance becomes infinite (times 1 - mu under momentum); the SDE there takes the noise at the minimum.
 
+What it does not say: n = 2,000 chains a point (4,000 at batch size 2, 8,000 at 1), none lost. In (b) and (c) the rates
+stay below half of the one at which the variance becomes infinite: nearer to it no sample would show it. Momentum there
+is tried at one rate. Agreement is that of the entry of P^-1/2 S P^-1/2 - I that is farthest from 0, whose standard
+error is that of one entry, not of a largest one. The SDE of (b) and (c) has the constant noise of the minimum; one
+whose noise depends on the state is not tried.
+
 Source: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289), eq. 12 (the SDE); Liu, Ziyin, Ueda 2021 (2012.03636), eq. 7 (the
 discrete law); Ziyin, Liu, Mori, Ueda 2022 (2102.05375) (minibatch regression).
-Command: `sgdsde reproduce stationary_covariance`, a few minutes on two cores. One should see: every whitened entry
-within 2 % of the exact law; the ratio to the SDE's law growing along the curves, 1.18 at rate x curvature 0.3.
+
+Command: `sgdsde reproduce stationary_covariance`.
 """
 
 from dataclasses import dataclass
@@ -25,6 +31,12 @@ import numpy as np
 from sgdsde import Check, landscapes, regression, sgd, simulate, style
 from sgdsde.measurements import whitened_deviation_of_groups
 from sgdsde.predictions import critical_learning_rate, regression_covariance, sde_covariance, sgd_covariance
+
+SEE = """Covariances within {quadratic, rate x curvature 0.3, momentum 0: exact | within} of the exact discrete law at
+every rate, batch size, momentum and data set. At learning rate x curvature 0.3 the variance is {quadratic, rate x
+curvature 0.3, momentum 0: over the SDE's | predicted} times the SDE's (within {quadratic, rate x curvature 0.3,
+momentum 0: over the SDE's | within}), with momentum 0.9 {quadratic, rate x curvature 0.3, momentum 0.9: over the SDE's
+| predicted} times."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +214,6 @@ def checks(config, arrays):
             measured, error = measured / scale, error / scale
             source = "2 (1 + mu)/(2 (1 + mu) - eta h)"
             found.append(Check(f"{name}: over the SDE's", measured, factor, error, 0.02, "agree", source))
-            least = 1.08 if momentum == 0 else 1.0
-            found.append(Check(f"{name}: SDE fails by more", measured, least, error, 0, "above", source))
     for name, data in DATA.items():
         pair = data(config)
         for batch_size, row in zip(config.batch_sizes, arrays[name]):
@@ -226,28 +236,13 @@ def checks(config, arrays):
 
 
 def plot(config, arrays):
-    figure, axes = style.figure(2, 2, width=10.0, height=7.0)
+    figure, (quadratic, gaussian, diabetes) = style.figure(1, 3, width=10.0, height=3.6)
     colours, markers = [style.COLOURS[name] for name in ("SGD", "isotropic", "anisotropic", "levy")], "os^D"
-    quadratic_panel(axes[0, 0], config, arrays, colours, markers)
-    for panel, (name, data) in zip((axes[0, 1], axes[1, 0]), DATA.items()):
+    quadratic_panel(quadratic, config, arrays, colours, markers)
+    gaussian.sharey(diabetes)
+    for panel, (name, data) in zip((gaussian, diabetes), DATA.items()):
         regression_panel(panel, config, arrays[name], data(config), colours, markers)
         panel.set_title(TITLES[name])
-    all_checks = [check for check in checks(config, arrays) if check.name.endswith(": exact")]
-    panel = axes[1, 1]
-    panel.axhspan(-2, 2, color=style.COLOURS["theory"], alpha=0.2, lw=0, label="exact law ± 2 %")
-    for place, check in enumerate(all_checks):
-        index = next(i for i, start in enumerate(("quadratic", *DATA)) if check.name.startswith(start))
-        panel.errorbar(
-            place, 100 * check.measured, 100 * check.standard_error * 5.9, color=colours[index], marker=markers[index],
-            linestyle="none",
-        )  # fmt: skip
-    for index, name in enumerate(("(a)", "(b)", "(c)")):
-        panel.errorbar([], [], [], color=colours[index], marker=markers[index], linestyle="none", label=name)
-    panel.set(
-        title="worst entry of $P^{-1/2} S P^{-1/2} - I$, all simulations", xlabel="simulation",
-        ylabel="deviation, % (bars: 5.9 standard errors)", ylim=(-3, 4),
-    )  # fmt: skip
-    panel.legend(ncols=2)
     return figure
 
 
@@ -261,7 +256,7 @@ def quadratic_panel(panel, config, arrays, colours, markers):
             / (steepest @ sde_quadratic(momentum, x / CURVATURE) @ steepest)
             for x in fine
         ]
-        panel.plot(fine, curve, color=colour, label=f"momentum {momentum:g}: exact (line), simulated")
+        panel.plot(fine, curve, color=colour, label=f"momentum {momentum:g}")
         for groups, (own, rate) in zip(arrays["quadratic"], chosen):
             if own == momentum:
                 mean, error = along(groups, steepest)
@@ -272,7 +267,7 @@ def quadratic_panel(panel, config, arrays, colours, markers):
         title="(a) quadratic, constant noise", xlabel="learning rate x largest curvature",
         ylabel="variance along the steepest direction / SDE's",
     )  # fmt: skip
-    panel.legend()
+    panel.legend(title="exact law (line), simulated\n(bars: one standard error)", title_fontsize=8)
 
 
 def regression_panel(panel, config, table, pair, colours, markers):
@@ -285,7 +280,7 @@ def regression_panel(panel, config, table, pair, colours, markers):
             / np.trace(sde_regression(pair, batch_size, 0.0, x * limit))
             for x in fine
         ]
-        panel.plot(fine, curve, color=colour, label=f"batch {batch_size}: exact (line), simulated")
+        panel.plot(fine, curve, color=colour, label=f"batch size {batch_size}")
         for groups, (momentum, rate, fraction) in zip(row, regression_points(config, inputs, batch_size)):
             if momentum == 0:
                 scale = np.trace(sde_regression(pair, batch_size, momentum, rate))
@@ -295,4 +290,4 @@ def regression_panel(panel, config, table, pair, colours, markers):
                 )
     panel.axhline(1, **style.line("gibbs"), label="SDE")
     panel.set(xlabel="learning rate / critical learning rate", ylabel="trace of the covariance / SDE's")
-    panel.legend(fontsize=7)
+    panel.legend()

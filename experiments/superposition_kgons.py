@@ -7,9 +7,9 @@ columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features o
    exactly, at SGD's params: a sample of 1000 shifts the loss of a feature that is not stored by a tenth, which says
    nothing about polygons. A record is flat where the least-squares slope over `window` records around it changes the
    loss by less than 0.5 % in that window; a plateau is at least `window` flat records in a row. Each is held against
-   L(k, c) twice: with k and m *counted* in its params, and against the nearest of all levels (for c = 8 these lie so
-   close that the nearest one proves little). k counts the features with |W_i|^2 + b_i > 1/2, m those of the others with
-   b_i > 1/(4c).
+   L(k, c) with k and m *counted* in its params: k features with |W_i|^2 + b_i > 1/2, m of the others with
+   b_i > 1/(4c); and, for what chance would give, against the levels of all other plateaus. (Against the nearest of all
+   levels it would prove little: for c = 8 they lie too close.) Few plateaus have m = 0, the level of the polygon alone.
 2. Occupation of k, c = 6, a fixed time after the start, against T = learning_rate v/2 (v: noise variance a coordinate,
    for SGD tr Sigma/(B d) at the pentagon): isotropic noise, SGD over batch sizes, and Gaussian noise of SGD's own
    covariance at every point (one substep: it differs from SGD by its Gaussian shape alone). There is no stationary law:
@@ -19,11 +19,16 @@ columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features o
    that the coefficient is (3k - 1)/2; with tether and step size included, half the sum over curvatures h of
    h/(h + g)/(1 - eta (h + g)/2).
 
+What it does not say: 200 training runs for each c from one start scale, at one rate and batch size; 120 runs of each
+kind at each temperature, at one time after the start. Of the plateaus that are off their level by more than 1 %, those
+of the 12 runs for c = 8 whose weights are kept all have a feature that shares a corner, its short column along a stored
+one: three plateaus, and the others are not known. Levels near which less than 1 % of the plateaus lie are
+not drawn. What isotropic
+noise would occupy in equilibrium is not asked.
+
 Source: Elhage et al. 2022 (arXiv 2209.10652); Chen et al. 2023 (arXiv 2310.06301), figures 1, 3 and 6.
-Command: `sgdsde reproduce superposition_kgons`, about 5 minutes on two cores. One should see: plateaus within 1 % of
-their own L(k, c) but for those where features share a corner (98.6 +- 0.8 % of them within 2 % for c = 6, 97.4 +- 1.0 %
-for c = 8); isotropic noise adding corners up to T = 2e-3 and melting the polygons at 1e-2, SGD's noise taking them
-away, Gaussian noise of SGD's covariance taking away far more.
+
+Command: `sgdsde reproduce superposition_kgons`.
 """
 
 import dataclasses
@@ -100,6 +105,11 @@ class Config:
     seed: int = 0
 
 
+SEE = """Plateaus of SGD lie at the polygons' losses with their own numbers of corners and of biased features: half
+of them within a fraction {c = 6: deviation of the median plateau from its own L | within}, and within 1 % more often
+than the fractions {c = 6: plateaus within 1 % of their own L | predicted} (c = 6) and {c = 8: plateaus within 1 % of
+their own L | predicted} (c = 8) that the levels of other plateaus would give. Isotropic noise adds corners until it
+melts the polygons; SGD's noise takes corners away."""
 SMOKE = Config(
     num_examples=100, batch_size=10, num_steps=1200, num_records=60, num_chains=6, num_shown=3, sweep_batches=(10, 1),
     hot_temperatures=(0.01,), sweep_steps=100, sweep_chains=6, local_temperatures=(1e-5,), local_steps=400,
@@ -302,22 +312,35 @@ def plateaus(config, loss, corners, biased):
     return found
 
 
-def levels(num_features):
-    """(loss, k, m) of every polygon of three corners or more, with every number of biased features."""
-    c = num_features
-    pairs = [(k, m) for k in range(3, c + 1) for m in range(c - k + 1)]
-    return [(predictions.superposition_loss(k, c, num_biased=m), k, m) for k, m in pairs]
+@functools.cache
+def level(k, c, m):
+    """L(k, c) with m biased features."""
+    return float(predictions.superposition_loss(k, c, num_biased=m))
 
 
 def deviation(plateau, num_features):
     """Relative deviation from L(k, c) with the plateau's own k and m."""
-    expected = predictions.superposition_loss(plateau.corners, num_features, num_biased=plateau.biased)
-    return plateau.loss / expected - 1
+    return plateau.loss / level(plateau.corners, num_features, plateau.biased) - 1
 
 
-def nearest(plateau, num_features):
-    """Relative deviation from the nearest level."""
-    return min((plateau.loss / level - 1 for level, _, _ in levels(num_features)), key=abs)
+def by_chance(resting, c, within):
+    """How often a plateau would be so near to the level of another one, drawn at random."""
+    losses = np.array([plateau.loss for plateau in resting])
+    expected = np.array([level(plateau.corners, c, plateau.biased) for plateau in resting])
+    return np.mean(np.abs(losses[:, None] / expected - 1) < within) if resting else np.nan
+
+
+def shares_a_corner(columns):
+    """Whether a short column of W (hidden, features) points along a stored one, within ten degrees."""
+    length, angle = np.hypot(*columns), np.arctan2(columns[1], columns[0])
+    short, stored = angle[(length > 0.1) & (length < 0.8)], angle[length >= 0.8]
+    return bool(np.any(np.cos(short[:, None] - stored) > np.cos(np.radians(10))))
+
+
+def occupied(resting, c, at_least=0.01):
+    """(k, m) of the levels within 1 % of which this fraction of the plateaus lies."""
+    kinds = [(plateau.corners, plateau.biased) for plateau in resting if abs(deviation(plateau, c)) < 0.01]
+    return [kind for kind in sorted(set(kinds)) if kinds.count(kind) >= at_least * len(resting)]
 
 
 def fraction(found, holds):
@@ -363,14 +386,23 @@ def checks(config, arrays):
     for c, resting in models(config, arrays):
         whole = np.abs([deviation(plateau, c) for plateau in resting])
         middle = np.median(whole) if resting else np.nan
-        found.append(Check(f"c = {c}: deviation from L, median plateau", middle, 0, 0, 0.02, "agree", source))
-        counted, counted_error = fraction(resting, lambda plateau, c=c: abs(deviation(plateau, c)) < 0.02)
-        near, near_error = fraction(resting, lambda plateau, c=c: abs(nearest(plateau, c)) < 0.02)
-        name = f"c = {c}: plateaus within 2 % of"
-        found.append(Check(f"{name} their own L", counted, 0.9, counted_error, 0, "above", source))
-        found.append(Check(f"{name} some L", near, 0.95, near_error, 0, "above", source))
+        name = f"c = {c}: deviation of the median plateau from its own L"
+        found.append(Check(name, middle, 0, 0, 0.005, "agree", source))
+        counted, error = fraction(resting, lambda plateau, c=c: abs(deviation(plateau, c)) < 0.01)
+        name = f"c = {c}: plateaus within 1 % of their own L"
+        found.append(Check(name, counted, by_chance(resting, c, 0.01), error, 0, "above", "levels of other plateaus"))
+        bare, error = fraction(resting, lambda plateau: plateau.biased == 0)
+        found.append(Check(f"c = {c}: plateaus without a biased feature", bare, 0.2, error, 0, "below", "m = 0"))
         reached = len({plateau.chain for plateau in resting}) / config.num_chains
         found.append(Check(f"c = {c}: runs that rest", reached, 1, 0, 0.05, "agree", "every run meets a plateau"))
+    weights, (c, resting) = arrays["many_weights"], list(models(config, arrays))[-1]
+    astray = [
+        not shares_a_corner(weights[(plateau.first + plateau.last) // 2, plateau.chain])
+        for plateau in resting
+        if plateau.chain < weights.shape[1] and abs(deviation(plateau, c)) > 0.01
+    ]
+    name = f"c = {c}: plateaus off by more than 1 % without a shared corner, of the runs whose weights are kept"
+    found.append(Check(name, sum(astray), 0, 0, 0, "agree", "a feature that shares a corner is not in L(k, c)"))
     return [*found, *noise_checks(config, arrays), *local_checks(config, arrays)]
 
 
@@ -427,10 +459,6 @@ def local_checks(config, arrays):
             exact = harmonic_coefficient(config, k)
             source = "curvatures of the population's loss, tether and step included"
             found.append(Check(name, estimates[j], exact, errors[j], 0.05, "agree", source))
-            if j:
-                error = np.hypot(errors[j - 1], errors[j])
-                order = f"order at T = {temperature:g}: {k - 1}-gon below {k}-gon"
-                found.append(Check(order, estimates[j - 1], estimates[j], error, 0, "below", "(3k - 1)/2"))
     return found
 
 
@@ -440,34 +468,35 @@ INK = {0: "#BBBBBB", 1: "#BBBBBB", 2: "#999999", 3: "#CC79A7", 4: "#E69F00", 5: 
 
 
 def plot(config, arrays):
-    figure, panels = style.figure(2, 4, width=16.0, height=7.4)
+    figure, panels = style.figure(2, 3, width=11.0, height=6.6)
     for index, (c, resting) in enumerate(models(config, arrays)):
-        weights = arrays["few_weights" if index == 0 else "many_weights"]
-        draw_losses(config, panels[0, 2 * index], arrays, index, c)
-        draw_polygons(config, panels[0, 2 * index + 1], weights, resting, c)
+        draw_losses(config, panels[0, index], arrays, index, c, resting)
+        panels[0, index].set_title(f"({'ab'[index]}) SGD, c = {c}: lines L(k, c), labels k, m")
+    c, resting = list(models(config, arrays))[-1]
+    draw_polygons(panels[0, 2], arrays["many_weights"], resting, c)
     draw_occupation(config, panels[1, 0], arrays["temperature"], arrays["isotropic"][:, 0], arrays["isotropic"][:, 1])
-    panels[1, 0].set_title(f"isotropic noise, c = {config.few_features}")
-    draw_occupation(config, panels[1, 1], arrays["batch_temperature"], arrays["sgd"], None)
-    panels[1, 1].set_title(f"SGD, batches of {config.sweep_batches[0]} to {config.sweep_batches[-1]}")
-    draw_mean_corners(config, panels[1, 2], arrays)
-    draw_coefficients(config, panels[1, 3], arrays)
+    panels[1, 0].set_title(f"(d) isotropic noise, c = {config.few_features}")
+    draw_mean_corners(config, panels[1, 1], arrays)
+    draw_coefficients(config, panels[1, 2], arrays)
     return figure
 
 
-def draw_losses(config, panel, arrays, index, c):
+def draw_losses(config, panel, arrays, index, c, resting):
+    """Some runs, and the levels that plateaus occupy."""
     time = arrays["step"] * config.learning_rate
-    for loss, k, m in levels(c):
-        panel.axhline(loss, color=INK[k], linewidth=0.7 if m else 1.3, linestyle=":" if m else "-", alpha=0.8)
-        if m == 0:
-            panel.text(time[-1] * 1.01, loss, f"{k}", color=INK[k], va="center", fontsize=8)
     for chain in range(min(config.num_chains, 40)):
         panel.plot(time, arrays["loss"][index, :, chain], color="black", linewidth=0.6, alpha=0.5)
-    low, high = min(level for level, _, _ in levels(c)), predictions.superposition_loss(3, c, num_biased=0)
-    panel.set(xlabel="time (steps x learning rate)", ylabel="population loss", xlim=(0, time[-1] * 1.06))
-    panel.set(ylim=(low * 0.95, high * 1.02), title=f"SGD, c = {c}: lines L(k, c), dotted with m biased features")
+    shown = occupied(resting, c)
+    for k, m in shown:
+        panel.axhline(level(k, c, m), color=INK[k], linewidth=1.2, linestyle="--")
+        panel.text(1.01 * time[-1], level(k, c, m), f"{k}, {m}", color=INK[k], va="center", fontsize=7)
+    panel.set(xlabel="time (steps x learning rate)", ylabel="population loss", xlim=(0, time[-1]))
+    if shown:
+        heights = [level(k, c, m) for k, m in shown]
+        panel.set(ylim=(0.9 * min(heights), 1.25 * max(heights)))
 
 
-def draw_polygons(config, panel, weights, resting, c):
+def draw_polygons(panel, weights, resting, c):
     """One plateau of each kind (corners, biased features) that the shown runs have, from high to low loss."""
     kinds = {}
     for plateau in resting:
@@ -477,8 +506,8 @@ def draw_polygons(config, panel, weights, resting, c):
     for place, plateau in enumerate(story):
         across, down = place % 3, place // 3
         columns = weights[(plateau.first + plateau.last) // 2, plateau.chain]
-        x, y = columns + np.array([[4.0 * across], [-5.0 * down]])
-        panel.plot(np.stack([np.full(c, 4.0 * across), x]), np.stack([np.full(c, -5.0 * down), y]),
+        x, y = columns + np.array([[4.0 * across], [-5.6 * down]])
+        panel.plot(np.stack([np.full(c, 4.0 * across), x]), np.stack([np.full(c, -5.6 * down), y]),
                    color=INK[plateau.corners], marker="o", markersize=3)  # fmt: skip
         order = np.argsort(np.arctan2(columns[1], columns[0]))
         long = [i for i in order if np.hypot(*columns[:, i]) > 0.5]
@@ -486,12 +515,12 @@ def draw_polygons(config, panel, weights, resting, c):
         text = (
             f"k = {plateau.corners}, m = {plateau.biased}\nloss {plateau.loss:.4f}\n{deviation(plateau, c):+.1%} from L"
         )
-        panel.text(4.0 * across, -5.0 * down - 1.9, text, ha="center", va="top", fontsize=8)
+        panel.text(4.0 * across, -5.6 * down - 1.9, text, ha="center", va="top", fontsize=8)
     panel.set(
         xlim=(-2, 10),
-        ylim=(-8.8, 2.0),
+        ylim=(-9.6, 2.0),
         aspect="equal",
-        title=f"c = {c}: columns of W at plateaus of {weights.shape[1]} runs",
+        title=f"(c) c = {c}: columns of W at plateaus",
     )
     panel.axis("off")
 
@@ -527,7 +556,7 @@ def draw_mean_corners(config, panel, arrays):
         mean, error = mean_corners(config, fractions)
         panel.errorbar(temperature, mean, error, **style.line("SGD" if kind == "sgd" else kind), label=label)
     panel.set(xscale="log", xlabel="temperature T (units of the loss)", ylabel="mean number of corners", ylim=(0, 6.2))
-    panel.set_title(f"three noises of one trace, c = {config.few_features}")
+    panel.set_title(f"(e) three noises of one trace, c = {config.few_features}")
     panel.legend()
 
 
@@ -543,5 +572,5 @@ def draw_coefficients(config, panel, arrays):
             label=f"sampled, T = {temperature:g}",
         )  # fmt: skip
     panel.set(xlabel="corners k", ylabel="local learning coefficient", xticks=vertices)
-    panel.set_title(f"c = {config.many_features}, other features off")
+    panel.set_title(f"(f) c = {config.many_features}, other features off")
     panel.legend()

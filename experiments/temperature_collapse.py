@@ -14,13 +14,19 @@ from the nearest minimum are held against the law of small rates and the exact l
 When the batch grows, eta in proportion to B keeps the temperature until eta h is no longer small; eta in proportion to
 sqrt B lowers it like 1/sqrt B.
 
+What it does not say: n is 32 seeds, each with two starts of 64 chains (two chains in the network). The network is one,
+near one of its minima, from whose neighbourhood all chains start; nothing is said of other minima or of training. Its
+"exact" law is that of a quadratic approximation, which is right where it is cold. At the largest eta/B its loss lies
+above that approximation, its squared distance from the minimum far above (flat directions are not parabolas), and the
+square-root rule, whose hot end is there, comes out lower than the approximation says: these are checked as differences.
+No prediction of the anharmonic law is made. Where a batch size or a rate is called "worst", it is the worst of the
+five. Systems, rates and batch sizes are this project's choice.
+
 Source: T = eta v/(2 B): Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); the exact law: Liu, Ziyin, Ueda 2021
 (2012.03636); the rules: Goyal et al. 2017 (1706.02677), Krizhevsky 2014 (1404.5997); <d . g_B> = (eta/2) <|g_B|^2>
 for the way d from any fixed point: Yaida 2019 (1810.00004).
-Command: `sgdsde reproduce temperature_collapse`, three to five minutes on two cores. One should see: at eta/B = 0.1 and
-B = 16 the loss above the minimum 2.4 times the law of small rates on the quadratic, 1.65 in the network and 1.16 in the
-double well; at B = 1 within 3 % of that law, 9 % in the network, which is hot enough there to feel more than its
-quadratic approximation; without replacement, at B = 16 of 24 examples and eta/B = 0.025, 0.39 times that law.
+
+Command: `sgdsde reproduce temperature_collapse`.
 """
 
 import functools
@@ -55,6 +61,13 @@ from sgdsde.predictions import (
     stationary_density,
     temperature,
 )
+
+SEE = """At learning rate / batch size 0.1, loss above the minimum at batch size 16 over that at 1, where collapse says
+1: {quadratic: break of the collapse, batch 16 over 1, largest eta/B} on a quadratic, {digits: break of the collapse,
+batch 16 over 1, largest eta/B} in a network and {double well: break of the collapse, batch 16 over 1, largest eta/B} in
+a double well; exact laws give {quadratic: break of the collapse, batch 16 over 1, largest eta/B | predicted}, {digits:
+break of the collapse, batch 16 over 1, largest eta/B | predicted} (quadratic approximation) and {double well: break of
+the collapse, batch 16 over 1, largest eta/B | predicted}."""
 
 
 @dataclass(frozen=True)
@@ -435,7 +448,7 @@ def worst(values, errors):
     return values[index], errors[index]
 
 
-TOLERANCES = {"quadratic": 0.02, "without replacement": 0.02, "digits": 0.05, "double well": 0.03}
+TOLERANCES = {"quadratic": 0.02, "without replacement": 0.02, "digits": 0.03, "double well": 0.03}
 SOURCES = {
     "quadratic": "S = (1 - eta H) S (1 - eta H) + eta^2 C (Liu, Ziyin, Ueda 2021)",
     "without replacement": "the same with C = (Sigma/B)(n - B)/(n - 1)",
@@ -482,7 +495,7 @@ def local_checks(row):
     width = row.each("width")[-1]
     measured, error = ratio(width[1], width[0])
     label = f"digits: collapse of width, batch {row.batches[1]} over {row.batches[0]}, largest eta/B"
-    return [*found, Check(label, measured, 1, error, tolerance, "agree", "collapse on eta/B at small rates")]
+    return [*found, Check(label, measured, 1, error, 0.035, "agree", "collapse on eta/B at small rates")]
 
 
 def collapse_checks(system, row):
@@ -499,11 +512,12 @@ def collapse_checks(system, row):
         measured, error = ratio(each[i, -1], each[i, 0])
         label = f"{system}: break of the collapse, batch {last} over {first}, {kind} eta/B"
         found.append(Check(label, measured, exact[i, -1] / exact[i, 0], error, tolerance, "agree", SOURCES[system]))
-        expect = "below" if system == "without replacement" else "above"
-        found.append(Check(f"{label}, against 1", measured, 1, error, 0, expect, "collapse on eta/B"))
+        if abs(exact[i, -1] / exact[i, 0] - 1) < tolerance * exact[i, -1] / exact[i, 0]:  # else it is implied
+            found.append(Check(f"{label}, against 1", measured, 1, error, 0, "above", "collapse on eta/B"))
     measured, error = ratio(each[0, -1], each[-1, 0])
     label = f"{system}: square-root rule, excess_loss at batch {last} over {first}"
-    found.append(Check(label, measured, exact[0, -1] / exact[-1, 0], error, tolerance, "agree", SOURCES[system]))
+    expect = "below" if system == "digits" else "agree"  # hot at the first batch size, where it is anharmonic
+    found.append(Check(label, measured, exact[0, -1] / exact[-1, 0], error, tolerance, expect, SOURCES[system]))
     return found
 
 
@@ -558,17 +572,11 @@ def shades(count):
 
 def plot(config, arrays):
     rows = measured(config, arrays)
-    figure, axes = style.figure(len(rows), 3, width=11.0, height=3.0 * len(rows), squeeze=False)
-    for (system, row), panels in zip(rows.items(), axes):
-        collapse_panel(panels[0], row)
-        departure_panel(panels[1], config, system, row)
-        rules_panel(panels[2], row)
-        panels[0].set_ylabel(f"{TITLES[system]}\nstationary loss above the minimum")
-    titles = ("collapse on learning rate / batch size", "departure from it", "two ways to choose the rate for a batch")
-    names = ("learning rate / batch size", "learning rate x largest curvature at the minimum", "batch size B")
-    for j, (title, name) in enumerate(zip(titles, names)):
-        axes[0, j].set_title(title)
-        axes[-1, j].set_xlabel(name)
+    figure, panels = style.figure(1, len(rows), width=2.9 * len(rows), height=3.3, squeeze=False)
+    for panel, letter, (system, row) in zip(panels[0], "abcd", rows.items()):
+        departure_panel(panel, config, system, row)
+        panel.set_title(f"({letter}) {TITLES[system]}")
+    panels[0, 0].set_ylabel("loss above the minimum / small-rate law\n(bars: one standard error)")
     return figure
 
 
@@ -581,81 +589,25 @@ def plain_ticks(axis):
     axis.set_minor_formatter(NullFormatter())
 
 
-def collapse_panel(panel, row):
-    from matplotlib.ticker import NullLocator
-
-    values, errors = over_seeds(row.each("excess_loss"))
-    panel.plot(row.rates, row.laws.small["excess_loss"], color="black", linestyle="--", label="small-rate law")
-    for j, (batch_size, colour) in enumerate(zip(row.batches, shades(len(row.batches)))):
-        panel.plot(row.rates, row.laws.exact["excess_loss"][:, j], color=colour, linewidth=1.0)
-        panel.errorbar(
-            row.rates, values[:, j], errors[:, j], color=colour, marker=MARKERS[j % 5], linestyle="none",
-            label=f"B = {batch_size}",
-        )  # fmt: skip
-    panel.set(xscale="log", yscale="log")
-    plain_ticks(panel.yaxis)
-    panel.set_xticks(row.rates, [f"{rate:.3g}" for rate in row.rates])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.legend(fontsize=7)
-
-
 def departure_panel(panel, config, system, row):
-    """Excess loss (filled) and width (open) over the law of small rates; exact lines, one for each temperature."""
+    """Loss above the minimum over the law of small rates, and the exact law, one line for each temperature."""
     fine, fine_laws = row.batches, row.laws
     if system != "double well":  # whose steps take whole examples
         fine = np.geomspace(row.batches[0], row.batches[-1], 60)
         fine_laws = laws_of(config, system, tuple(row.rates), tuple(fine))
-    for name, face, line in (("width", "white", ":"), ("excess_loss", None, "-")):
-        small = row.laws.small[name][:, None]
-        for i, rate in enumerate(row.rates):
-            predicted = fine_laws.exact[name][i] / small[i]
-            panel.plot(rate * fine * row.laws.curvature, predicted, color="grey", linestyle=line, linewidth=1.0)
-        values, errors = row.over(name, small)
-        if system == "digits":  # one temperature each
-            panel.plot((row.rates * row.laws.curvature) * row.batches[:, None], values.T, color="silver", linewidth=0.6)
-        for j, colour in enumerate(shades(len(row.batches))):
-            panel.errorbar(
-                row.rates * row.batches[j] * row.laws.curvature, values[:, j], errors[:, j], color=colour,
-                marker=MARKERS[j % 5], markerfacecolor=face, linestyle="none",
-            )  # fmt: skip
-    panel.axhline(1, color="black", linestyle="--", linewidth=1.0)
-    panel.set(xscale="log", ylabel="ratio to the small-rate law")
-    plain_ticks(panel.xaxis)
+    small = row.laws.small["excess_loss"][:, None]
     law = "quadratic approximation" if system == "digits" else "exact law"
-    for text, face, line in (("loss above the minimum", None, "-"), ("squared distance from it", "white", ":")):
+    for i, rate in enumerate(row.rates):
+        predicted = fine_laws.exact["excess_loss"][i] / small[i]
+        label = law if i == 0 else None
+        panel.plot(rate * fine * row.laws.curvature, predicted, color=style.COLOURS["theory"], lw=1.0, label=label)
+    values, errors = row.over("excess_loss", small)
+    for j, colour in enumerate(shades(len(row.batches))):
         panel.errorbar(
-            [], [], [], color="grey", marker="o", markerfacecolor=face, linestyle=line, label=f"{text}, {law}"
-        )
-    if system == "digits":
-        panel.plot([], [], color="silver", linewidth=0.6, label="one learning rate / batch size each")
-    lowest, highest = panel.get_ylim()
-    at_top, room = system != "without replacement", 0.2 * (highest - lowest)
-    panel.set_ylim(lowest - (0 if at_top else room), highest + (room if at_top else 0))
-    panel.legend(fontsize=7, loc="upper left" if at_top else "lower left")
-
-
-def rules_panel(panel, row):
-    """Excess loss over that of the smallest batch, which has the largest rate per example."""
-    from matplotlib.ticker import NullLocator
-
-    each, exact, small = row.each("excess_loss"), row.laws.exact["excess_loss"], row.laws.small["excess_loss"]
-    growth = row.batches / row.batches[0]
-    for kind, power, look in (
-        ("rate in proportion to B", 0.0, style.line("anisotropic")),
-        ("to its square root", 0.5, style.line("isotropic")),
-    ):
-        wanted = row.rates[-1] / growth[None, :] ** power / row.rates[:, None]
-        i, j = np.nonzero(np.abs(wanted - 1) < 1e-3)
-        i, j = i[np.argsort(j)], np.sort(j)
-        values, errors = ratio(each[i, j], each[-1, :1])
-        panel.plot(row.batches[j], small[i] / small[-1], color="black", linestyle="--", linewidth=1.0)
-        panel.plot(row.batches[j], exact[i, j] / exact[-1, 0], color=look["color"])
-        panel.errorbar(
-            row.batches[j], values, errors, color=look["color"], marker=look["marker"], linestyle="none", label=kind
-        )
-    panel.plot([], [], color="black", linestyle="--", linewidth=1.0, label="small-rate law")
-    panel.set(xscale="log", yscale="log", ylabel=f"loss above the minimum,\nover that at B = {row.batches[0]}")
-    plain_ticks(panel.yaxis)
-    panel.set_xticks(row.batches, [str(batch_size) for batch_size in row.batches])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.legend(fontsize=7)
+            row.rates * row.batches[j] * row.laws.curvature, values[:, j], errors[:, j], color=colour,
+            marker=MARKERS[j % 5], linestyle="none", label=f"B = {row.batches[j]}",
+        )  # fmt: skip
+    panel.axhline(1, color="black", linestyle="--", linewidth=1.0)
+    panel.set(xscale="log", xlabel="learning rate x largest curvature")
+    plain_ticks(panel.xaxis)
+    panel.legend(loc="lower left" if system == "without replacement" else "upper left")

@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import runpy
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from sgdsde.cli import main
 from sgdsde.experiment.config import load_experiment
+from sgdsde.measurements.stable_law import distribution_function
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -91,3 +94,10 @@ def test_a_run_under_jit_and_vmap_with_traced_floats_is_the_same_run(name):
     assert together.keys() == alone.keys()
     for name, value in alone.items():
         np.testing.assert_allclose(together[name][1], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_noises_of_equal_interquartile_range_have_the_quartiles_of_gauss_and_cauchy():
+    upper_quartile = runpy.run_path(str(ROOT / "experiments" / "levy_against_gaussian.py"))["upper_quartile"]
+    np.testing.assert_allclose(upper_quartile(2.0), scipy.stats.norm.ppf(0.75, scale=np.sqrt(2)), rtol=1e-6)
+    np.testing.assert_allclose(upper_quartile(1.0), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(distribution_function(float(upper_quartile(1.3)), 1.3), 0.75, atol=1e-6)

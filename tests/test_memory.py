@@ -46,21 +46,24 @@ def test_what_does_not_fit_is_refused_before_the_first_step(problem, monkeypatch
 
 
 def test_records_are_counted(problem, monkeypatch):
-    """Beside the program: 40 records of 4 chains fit into what is free, and not with what the steps take."""
+    """Beside the program, twice: they are put together from their parts."""
     dynamics = sgd(problem, learning_rate=1e-6, batch_size=512, sampling="with_replacement")
     sizes = {"num_steps": 40, "num_chains": 4, "every": 1}
     keep_params = lambda: simulate(dynamics, start, jax.random.key(0), observe=params_themselves, **sizes)
-    asked, check_memory = [], memory.check_memory
-    monkeypatch.setattr(
-        simulation, "check_memory", lambda *given, kept: asked.append(kept) or check_memory(*given, kept=kept)
-    )
+    asked = []
+    monkeypatch.setattr(simulation, "check_memory", lambda *given, kept: asked.append((given, kept)))
     keep_params()
-    assert asked == [40 * 4 * 64 * 8]
-    monkeypatch.setattr(memory, "free_memory", lambda: 2 * asked[0])
+    ((compiled, num_at_once, *_), kept) = given, _ = asked[0]
+    assert kept == 40 * 4 * 64 * 8
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    program = memory.shortage(compiled, num_at_once)[1]
+    monkeypatch.setattr(memory, "free_memory", lambda: program + 2 * kept)
+    memory.check_memory(*given, kept=kept)
+    monkeypatch.setattr(memory, "free_memory", lambda: program + 2 * kept - 1)
     with pytest.raises(MemoryError, match=r"4 chains of 64 parameters need"):
-        keep_params()
+        memory.check_memory(*given, kept=kept)
     monkeypatch.setattr(memory, "WORTH_A_LOOK", 0)
-    monkeypatch.setattr(memory, "free_memory_of_host", lambda: 2 * asked[0])
+    monkeypatch.setattr(memory, "free_memory_of_host", lambda: 2 * kept)
     with pytest.raises(
         MemoryError, match=r"40 records of 4 chains, .* keep at most 31 records, by a larger `every`; or"
     ):

@@ -16,7 +16,8 @@ def choose_device(*, float64: bool, device: str | None) -> None:
     Raises:
         ExperimentError: JAX has no such device, or its settings in the environment allow no computation.
     """
-    if jax.config.jax_disable_jit:
+    settings: Any = jax.config  # whose attributes older type stubs do not list
+    if settings.jax_disable_jit:
         raise ExperimentError("JAX_DISABLE_JIT is set, but everything here is compiled; unset it.")
     if float64:
         jax.config.update("jax_enable_x64", True)
@@ -31,7 +32,6 @@ def choose_device(*, float64: bool, device: str | None) -> None:
                 f"--device {device}: JAX finds none on this machine, only {jax.default_backend()}. "
                 f"Install the project with its extra `{extra}`, or leave --device out."
             ) from error
-    settings: Any = jax.config  # whose attributes older type stubs do not list
     if not settings.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR has the last word
         with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written: no cache, no harm
             cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sgdsde" / "xla"

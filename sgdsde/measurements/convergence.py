@@ -79,8 +79,8 @@ def stationarity(
     For each pair of starts the difference of the means and the Kolmogorov-Smirnov distance, each over its standard
     error from independent chains; they agree when none exceeds `limit`. At 5.9 a false alarm is rarer than one in a
     million with Gaussian errors, so give each start 50 chains or more: with few chains the error itself is uncertain.
-    The statistic over its error is the largest in size of all pairs' means and distances, and has that law: 2.2 on
-    average for two starts that agree (most from the distance, which is never 0), more for more starts.
+    The statistic over its error is the largest in size of all pairs' means and distances, and has that law: about 2 on
+    average for two starts that agree (mostly from the distance, which is never 0), more for more starts.
     Agreement says that differences above 5.9 standard errors are excluded, no more: read `standard_error`, and compare
     the run length with `relaxation_time_between_starts`.
 

@@ -58,6 +58,7 @@ from sgdsde.predictions.fractional.densities import (
 )
 from sgdsde.predictions.fractional.exit_times import LevyExitTime, levy_mean_exit_time
 from sgdsde.predictions.gibbs import gibbs_density, log_partition_function, partition_function, temperature
+from sgdsde.predictions.implicit_levy import implicit_levy_density
 from sgdsde.predictions.kernels import StationaryDensity, explicit_transition, implicit_transition, stationary_density
 from sgdsde.predictions.kesten import (
     almost_sure_critical_learning_rate,
@@ -201,6 +202,7 @@ __all__ = [
     "helmholtz_parts",
     "imbalance_decay_rate",
     "imbalance_factor",
+    "implicit_levy_density",
     "implicit_transition",
     "interval_exit",
     "kesten_exponent",

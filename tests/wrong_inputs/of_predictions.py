@@ -122,6 +122,10 @@ RIGHT = {
     "helmholtz_parts": {"current": CURRENT, "grid": PLANE},
     "imbalance_decay_rate": {"strength": 0.4, "moments": MOMENTS, "temperature": 0.1},
     "imbalance_factor": {"slope": 0.4, "learning_rate": 0.1},
+    "implicit_levy_density": {
+        "gradient": np.tanh, "curvature": np.cosh, "grid": np.linspace(-3, 3, 61), "tail_index": 1.5, "scale": 0.5,
+        "time_step": 0.1,
+    },
     "implicit_transition": {
         "gradient": gradient, "curvature": gradient, "noise_density": GAUSSIAN, "learning_rate": 0.1, "substeps": 2,
         "tail_index": 1.5,

@@ -85,6 +85,7 @@ def density_modes(grid: ArrayLike, density: ArrayLike) -> np.ndarray:
     points_and_weights(grid)
     if grid.ndim != 1 or density.shape != grid.shape:
         raise ValueError(f"density: expected one dimension and the grid's shape {grid.shape}, got {density.shape}")
+    require("density", density, np.isfinite, "finite numbers")
     spline = scipy.interpolate.CubicSpline(grid, density)
     stationary = spline.derivative().roots(extrapolate=False)
     is_mode = (spline(stationary, 2) < 0) & (spline(stationary) > 1e-6 * density.max())
