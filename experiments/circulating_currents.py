@@ -446,9 +446,10 @@ def solver_checks(config, i, j, at, fields, current):
     exact = predictions.sde_angular_momentum(np.diag(config.curvatures), covariance, **options)[0, 1]
     by_solver = predictions.circulation(solution.current, grid)
     continuous = over_cells(config, solution.current)
-    value, error = slope(*fields, continuous)
-    predicted, _ = slope(current, fields[1], continuous)
-    flow = worst_cell(*fields, 0 * current, np.abs(current).max())
+    measured, cell_error = fields
+    value, error = slope(measured, cell_error, continuous)
+    predicted, _ = slope(current, cell_error, continuous)
+    flow = worst_cell(measured, cell_error, 0 * current, np.abs(current).max())
     return [
         Check(f"circulation {at}: solver", by_solver, exact, 0, 1e-3, "agree", "[H, S]_12 of the SDE"),
         Check(f"current / Fokker-Planck {at}", value, predicted, error, 0.0045, "agree", "Gaussian pairs at lag eta"),

@@ -26,6 +26,7 @@ certainly (z above 5.9), and does not differ from the exact law fitted alike.
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -296,7 +297,8 @@ def phi_between(config, arrays, below):
         masses = np.asarray(simpson((1 + y**2) ** -phi, x=y, axis=0))
         return -np.sum(counts * np.log(masses / masses.sum()))
 
-    phi, step = minimize_scalar(loss, bounds=(1, 100), method="bounded").x, 0.1
+    likeliest: Any = minimize_scalar(loss, bounds=(1, 100), method="bounded")
+    phi, step = likeliest.x, 0.1
     curvature = (loss(phi + step) - 2 * loss(phi) + loss(phi - step)) / step**2
     return phi, 1 / np.sqrt(max(curvature, 1e-9))
 

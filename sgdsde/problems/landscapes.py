@@ -64,8 +64,9 @@ def quadratic(hessian: Any, *, gradient_covariance: Any, num_examples: int) -> P
 
 def hessian_of_quadratic(problem: Problem) -> jax.Array | None:
     """H (d, d) of a problem made by `quadratic` (other tilts included), without computing it; None for any other."""
-    is_quadratic = getattr(problem.mean_loss, "func", None) is _quadratic and problem.penalty is None
-    return problem.mean_loss.args[0] if is_quadratic else None
+    potential: Any = problem.mean_loss
+    is_quadratic = getattr(potential, "func", None) is _quadratic and problem.penalty is None
+    return potential.args[0] if is_quadratic else None
 
 
 def double_well(*, barrier: Any, transverse_curvature: Any, gradient_covariance: Any, num_examples: int) -> Problem:
