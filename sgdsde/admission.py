@@ -82,7 +82,7 @@ def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: C
     precisions = {leaf.dtype for leaf in tree_leaves(chains.state.params)}
     for path, leaf in tree_leaves_with_path(dynamics):
         is_real_array = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.ndim(leaf) > 0
-        if is_real_array and not any(jnp.promote_types(leaf.dtype, precision) == precision for precision in precisions):
+        if is_real_array and not any(np.promote_types(leaf.dtype, precision) == precision for precision in precisions):
             raise TypeError(
                 f"dynamics{keystr(path)} is {leaf.dtype}, but the parameters are "
                 f"{' and '.join(sorted(p.name for p in precisions))}, which it would promote; cast one with .astype so "

@@ -225,7 +225,8 @@ def test_float32_runs_in_float32(key):
     dynamics = sgd(problem, learning_rate=np.float64(0.1), batch_size=2, sampling="with_replacement", momentum=0.9)
     found = simulate(dynamics, jnp.ones(2, jnp.float32), key, **SIZES)
     assert found.observed.dtype == jnp.float32
-    sde = match(dynamics, noise.levy, substeps=2, at=jnp.zeros(2, jnp.float32), tail_index=1.5)
+    plain = sgd(problem, learning_rate=np.float64(0.1), batch_size=2, sampling="with_replacement")
+    sde = match(plain, noise.levy, substeps=2, at=jnp.zeros(2, jnp.float32), tail_index=1.5)
     assert simulate(sde, jnp.ones(2, jnp.float32), key, **SIZES).observed.dtype == jnp.float32
     rates = jax.vmap(
         lambda rate: (

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.noise_balance import SlopeMoments
-from sgdsde.predictions.requirements import on_host, require, require_positive
+from sgdsde.predictions.noise_balance import SlopeMoments, named_moments
+from sgdsde.predictions.requirements import count, on_host, one_on_host, require
 
 __all__ = ["BalancedLaw", "euler_balanced_law", "sgd_balanced_law"]
 
@@ -49,7 +49,7 @@ def sgd_balanced_law(
     x, y = on_host("inputs", inputs), on_host("labels", labels)
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(f"inputs and labels: expected the same shape (n,), got {x.shape} and {y.shape}")
-    rate = _positive("learning_rate", learning_rate)
+    rate = one_on_host("learning_rate", learning_rate, above=0.0)
     squares, products = x**2, x * y
     kick = lambda v: 2 * rate * (v * squares - products)
     weights = np.full(x.size, 1 / x.size)
@@ -63,25 +63,19 @@ def euler_balanced_law(
     over a batch. One microstep of a matched SDE has h = learning_rate / substeps. As h -> 0 it is the law of
     `balance_density` at depth 1 and its decay rate 4 T E g. Raises as `sgd_balanced_law`.
     """
-    a1, a2, a3, b1, b2 = (float(on_host("moments", value)) for value in moments)
-    temperature, step = _positive("temperature", temperature), _positive("time_step", time_step)
+    a1, a2, a3, b1, b2 = (one_on_host(f"moments.{name}", value) for name, value in named_moments(moments).items())
+    temperature = one_on_host("temperature", temperature, above=0.0)
+    step = one_on_host("time_step", time_step, above=0.0)
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     spread = lambda v: 2 * np.sqrt(temperature * step * np.maximum(a1 * v**2 - 2 * a2 * v + a3, 0))
     kick = lambda v: 2 * step * (b1 * v - b2) + spread(v) * nodes
     return _law(kick, weights / weights.sum(), b2 / b1, step, num_points, "time_step")
 
 
-def _positive(name: str, value) -> float:
-    number = on_host(name, value)
-    if number.shape != ():
-        raise ValueError(f"{name}: expected one number, got shape {number.shape}")
-    require_positive(**{name: number})
-    return float(number)
-
-
 def _law(kick: Callable, weights, centre: float, step: float, num_points: int, name: str) -> BalancedLaw:
     require("labels", centre, lambda number: number > 0, "a positive mean of inputs times labels")
-    require("num_points", num_points, lambda number: (number >= 51) & (number % 2 == 1), "an odd number, 51 or more")
+    num_points = count("num_points", num_points, at_least=51)
+    require("num_points", num_points, lambda number: number % 2 == 1, "an odd number, 51 or more")
     places, probabilities, rate = _stationary(kick, weights, centre, num_points)
     coarse = _stationary(kick, weights, centre, num_points // 2 + 1)[2]
     ends = abs(probabilities[0]) + abs(probabilities[-1])

@@ -128,7 +128,7 @@ def balance_density(strengths: ArrayLike, moments: SlopeMoments, *, temperature:
     of log v is v p(v). Normalised by quadrature on the host, in float64; zero where depth 1 has no mass. Raises
     ValueError for depth 1 at or above `collapse_temperature`, where there is no density, and for Q <= 0.
     """
-    a1, a2, a3, b1, b2 = (one_on_host(f"moments.{name}", value) for name, value in _named(moments).items())
+    a1, a2, a3, b1, b2 = (one_on_host(f"moments.{name}", value) for name, value in named_moments(moments).items())
     t, depth = one_on_host("temperature", temperature, above=0.0), count("depth", depth, at_least=0, at_most=1)
     v = on_host("strengths", strengths)
     require("moments", a1 * a3 - a2**2, lambda q: q > 0, "noise at every strength, Var x^2 Var xy > Cov(x^2, xy)^2")
@@ -159,10 +159,11 @@ def balance_density(strengths: ArrayLike, moments: SlopeMoments, *, temperature:
 
 
 def _moments(moments):
-    return [array(f"moments.{name}", value) for name, value in _named(moments).items()]
+    return [array(f"moments.{name}", value) for name, value in named_moments(moments).items()]
 
 
-def _named(moments):
+def named_moments(moments: SlopeMoments) -> dict[str, ArrayLike]:
+    """The moments by name. Raises TypeError for anything but SlopeMoments."""
     if not isinstance(moments, SlopeMoments):
         raise TypeError(f"moments: expected SlopeMoments, as slope_moments makes them, got {type(moments).__name__}")
     return moments._asdict()

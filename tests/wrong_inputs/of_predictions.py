@@ -98,6 +98,7 @@ RIGHT = {
     "epoch_autocovariance": {"hessian": HESSIAN, "learning_rate": 0.1, "num_lags": 2, "momentum": 0.3} | EPOCH,
     "epoch_covariance": {"hessian": HESSIAN, "learning_rate": 0.1, "momentum": 0.3} | EPOCH,
     "epoch_noise_autocovariance": EPOCH,
+    "euler_balanced_law": {"moments": MOMENTS, "temperature": 0.02, "time_step": 0.01, "num_points": 51},
     "euler_covariance": MATRICES | {"substeps": 3},
     "euler_scale": STABLE | {"substeps": 3},
     "explicit_transition": {
@@ -179,6 +180,12 @@ RIGHT = {
     "sde_scale": STABLE,
     "sde_tail_exponent": {"curvature": 1.0, "noise_growth": 2.0, "learning_rate": 0.1, "batch_size": 2},
     "sgd_angular_momentum": MATRICES | {"num_steps": 2},
+    "sgd_balanced_law": {
+        "inputs": np.array([0.3, -1.2, 1.6]),
+        "labels": np.array([0.8, -0.7, 1.5]),
+        "learning_rate": 0.02,
+        "num_points": 51,
+    },
     "sgd_covariance": MATRICES | {"momentum": 0.5},
     "sgd_current": {"points": np.array([[0.1, 0.2]])} | MATRICES | {"num_steps": 2},
     "sgd_entropy_production": MATRICES | {"num_steps": 2},
