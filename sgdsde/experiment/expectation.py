@@ -56,7 +56,12 @@ def filled(text: str, rows: list[dict[str, Any]]) -> str:
     Raises:
         ExperimentError: it names no check of these, or asks of a check what that cannot hold.
     """
-    return PLACEHOLDER.sub(lambda match: _written(check_of(_row(match[1], rows)), match[2]), text)
+    sentence = PLACEHOLDER.sub(lambda match: _written(check_of(_row(match[1], rows)), match[2]), text)
+    if "{" in sentence or "}" in sentence:
+        raise ExperimentError(
+            f"SEE: a brace is left in {sentence!r}; write {{name}} or {{name | form}}, with a name that holds no | or brace."
+        )
+    return sentence
 
 
 def _row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def test_each_form_and_what_is_refused():
     for wrong in ("{other}", "{low | within}", "{a: b, c | error}"):
         with pytest.raises(ExperimentError, match="cannot be written"):
             filled(wrong, rows)
+    with pytest.raises(ExperimentError, match="a brace is left"):
+        filled("{P(|x| < 1)}", rows)
     with pytest.raises(ExperimentError, match=r"no check `lou`\. Did you mean `low`"):
         filled("{lou}", rows)
 
