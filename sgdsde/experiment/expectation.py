@@ -59,7 +59,7 @@ def filled(text: str, rows: list[dict[str, Any]]) -> str:
     sentence = PLACEHOLDER.sub(lambda match: _written(check_of(_row(match[1], rows)), match[2]), text)
     if "{" in sentence or "}" in sentence:
         raise ExperimentError(
-            f"SEE: a brace is left in {sentence!r}; write {{name}} or {{name | form}}, with a name that holds no | or brace."
+            f"SEE: a brace is left in {sentence!r}; write {{name}} or {{name | form}}, the name without | and braces."
         )
     return sentence
 
