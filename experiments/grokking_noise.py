@@ -68,10 +68,10 @@ from sgdsde.observables import (
 )
 
 SEE = """The log of SGD's grokking time over gradient descent's falls with rate/batch (slope {dose slope, SGD} up to
-rate/batch 1, in proportion within {log time of SGD at the largest rate/batch, over the line of those up to 1 | within}
-at 2); isotropic noise of the same trace has a slope that is higher by {dose slope, isotropic less SGD}. Stable noise acts
-like Gaussian noise of {dose of stable noise, realised | predicted} times the covariance, which is what it realises,
-within {dose of stable noise, realised | within}."""
+rate/batch 1, in proportion within {log time of SGD at the largest rate/batch, over the line of those up to 1 |
+within} at 2); isotropic noise of the same trace has a slope that is higher by {dose slope, isotropic less SGD}.
+Stable noise acts like Gaussian noise of {dose of stable noise, realised | predicted} times the covariance, which is
+what it realises, within {dose of stable noise, realised | within}."""
 
 KINDS = ("gradient descent", "SGD", "isotropic", "anisotropic", "fine anisotropic", "Levy")
 

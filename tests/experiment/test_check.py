@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
@@ -67,6 +67,7 @@ number = st.floats(-1e6, 1e6)
 positive = st.floats(0, 1e6)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(number, number, positive, positive)
 def test_agree_is_the_two_conditions(measured, predicted, standard_error, tolerance):
     allowed = tolerance * abs(predicted) if predicted != 0 else tolerance
@@ -75,6 +76,7 @@ def test_agree_is_the_two_conditions(measured, predicted, standard_error, tolera
     assert check(measured, predicted, standard_error, tolerance).passed is (near and precise)
 
 
+@settings(deadline=None)
 @given(number, number, positive)
 def test_differ_is_below_or_above_and_all_mirror(measured, predicted, standard_error):
     def passed(expect, sign=1):
