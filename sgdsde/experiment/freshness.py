@@ -53,9 +53,12 @@ def stale(folder: Path, file: Path) -> str | None:
 
 
 def sample_of(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What is kept of the arrays of a smoke run: shapes, and up to 64 numbers of each, evenly spaced."""
+    """What is kept of the arrays of a smoke run: shapes, and up to 64 numbers of each, evenly spaced. Words, which are
+    the values of an axis, are left out."""
     kept = {}
     for name, array in sorted(arrays.items()):
+        if np.asarray(array).dtype.kind not in "biuf":
+            continue
         flat = np.asarray(array, np.float64).ravel()
         places = np.unique(np.linspace(0, flat.size - 1, min(flat.size, LARGEST_SAMPLE)).astype(int))
         kept[name] = {"shape": list(np.shape(array)), "numbers": [float(f"{each:.7g}") for each in flat[places]]}

@@ -62,9 +62,15 @@ def test_a_result_without_a_record_is_stale(compute, toy, project):
 
 def test_samples_are_compared_as_numbers():
     sample = freshness.sample_of(
-        {"a": np.arange(1000.0).reshape(10, 100), "b": np.array([1.0, np.nan]), "c": np.array(3)}
+        {
+            "a": np.arange(1000.0).reshape(10, 100),
+            "b": np.array([1.0, np.nan]),
+            "c": np.array(3),
+            "words": np.array(["a"]),
+        }
     )
     assert len(sample["a"]["numbers"]) == 64
+    assert sample.keys() == {"a", "b", "c"}
     assert not freshness.differences(sample, json.loads(json.dumps(sample)))
     for change, said in (
         ({"a": np.arange(1000.0)}, "shape"),
