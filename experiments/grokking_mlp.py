@@ -6,7 +6,7 @@ epochs of minibatches. Three kinds of run from the same starts and the same mini
 
     GELU             memorises early, generalises many times later
     GELU, no decay   memorises as well, and does not generalise
-    ReLU             as GELU, later; some of the runs are not there by the end
+    ReLU             as GELU; some of the runs are not there by the end
 
 What happens in between is read in the Fourier basis of the residues. Key frequencies: the fewest that hold 90 % of the
 power of the trained embedding, chosen once, at the end, from each network's own weights. Restricted loss: over all

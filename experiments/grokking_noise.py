@@ -1,4 +1,4 @@
-"""SGD's noise shortens grokking in proportion to rate/batch; isotropic noise of the same trace does not.
+"""SGD's noise shortens grokking, the more the larger rate/batch; isotropic noise of the same trace far less, if at all.
 
 A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights

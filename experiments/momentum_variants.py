@@ -5,7 +5,7 @@ is exact at any rate for the heavy ball (m' = mu m + g, x' = x - eta m'), for Ne
 (x' = x - eta (g + mu m')), and for an exponential average of the gradients (m' = mu m + (1 - mu) g). The rule
 "momentum means eta/(1 - mu)", S H + H S = eta C/(1 - mu), is the limit of small rates of the first two; the average
 keeps the temperature of plain SGD. Nesterov's law leaves the rule first, where eta h is no longer small against 1 - mu:
-at momentum 0.9 it is half of it, at 0.5 and large rates twice; the heavy ball's is always above it, by
+at momentum 0.9 it is below it, at 0.5 and large rates above; the heavy ball's is always above it, by
 1/(1 - eta h/(2 (1 + mu))) in one dimension.
 
 With Sigma = s^2 H, the noise of labels at the minimum of a squared loss with the half, S = (eta s^2/B)(2 I - eta H)^-1:

@@ -1,4 +1,4 @@
-"""SGD's loss on linear regression follows no single power: its local exponent rises from below Mori's to above it.
+"""SGD's loss on linear regression follows no single power: an exponent fitted to it depends on the window of losses.
 
 If the noise is proportional to the loss, C = 2 L h/B, the SDE has p(x) ~ L^-phi at every loss, phi = 1 + B/(rate h), L
 the full loss with the floor L_* that the label noise gives it. Regression has C = (2 L h + g^2)/B, and SGD takes steps.
@@ -20,8 +20,8 @@ approximation. The exact law is that of fresh normal inputs; the chains see one 
 the first passage), whose few largest examples make its far tail, which is not looked at: that the exponent falls again
 is said by the exact law alone. The windows of the fits and of the passage (1.1 to 1.4 L_*) are ours; that from 1.4 to
 3 L_* was chosen for the place where the exact law passes Mori's. The closed form
-1/2 + B/(rate h) - B/2 is no exponent of the law: at rate 0.2, B = 1 the fit differs from it by less than 2 %, but
-certainly (z above 5.9), and does not differ from the exact law fitted alike.
+1/2 + B/(rate h) - B/2 is no exponent of the law: at rate 0.2, B = 1 the fit differs from it by less than 2 %,
+which the sample resolves, and does not differ from the exact law fitted alike.
 """
 
 import functools

@@ -51,7 +51,7 @@ from sgdsde.predictions import (
 )
 
 SEE = (
-    "Half of the chains are at 0 from {z over sqrt(2 mu) that half-collapses x by time 13 | predicted}, "
+    "Half of the chains are below 0.001 from {z over sqrt(2 mu) that half-collapses x by time 13 | predicted}, "
     "{z over sqrt(2 mu) that half-collapses x by time 25 | predicted} and "
     "{z over sqrt(2 mu) that half-collapses x by time 50 | predicted} of the threshold noise z = sqrt(2 mu) on by time "
     "13, 25 and 50, as the Fokker-Planck equation says (within "
