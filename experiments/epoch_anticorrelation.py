@@ -36,10 +36,10 @@ from sgdsde.dynamics.minibatch import SGD
 from sgdsde.predictions import epoch_covariance, epoch_noise_autocovariance, sgd_covariance
 from sgdsde.pytrees import pytree
 
-SEE = """Without momentum, sampling by epochs makes the variance of the flattest direction {momentum 0: independent over
-epochs, flattest, average} times smaller than independent minibatches do, on average over an epoch, and {momentum 0:
-independent over epochs, flattest, boundary} times smaller at an epoch's end; in the steepest direction the two are alike
-(ratio {momentum 0: epochs over independent, steepest})."""
+SEE = """Without momentum, sampling by epochs makes the variance of the flattest direction {momentum 0: independent
+over epochs, flattest, average} times smaller than independent minibatches do, on average over an epoch, and {momentum
+0: independent over epochs, flattest, boundary} times smaller at an epoch's end; in the steepest direction the two are
+alike (ratio {momentum 0: epochs over independent, steepest})."""
 
 
 @dataclass(frozen=True)

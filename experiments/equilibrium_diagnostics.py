@@ -2,11 +2,11 @@
 
 Three diagnostics of a stationary chain, each beside its exact prediction. (1) Fluctuation-dissipation: for any loss,
 E[x . g] = (eta (1 + mu)/2) E|m'|^2 with the minibatch gradient g and the momentum buffer m'; under epoch sampling on
-average over whole epochs. A quadratic, and logistic regression on real data (iris, versicolor against virginica).
-(2) Currents on a quadratic with Hessian H: where H and the noise covariance C do not commute, the mean angular momentum
+average over whole epochs. A quadratic, and logistic regression on real data (iris, versicolor against virginica). (2)
+Currents on a quadratic with Hessian H: where H and the noise covariance C do not commute, the mean angular momentum
 E[x_1 o dx_2 - x_2 o dx_1]/dt is [H, S]_12, S the covariance, and entropy is produced; where they commute both vanish.
-SGD has its own S; at a finite lag the angular momentum shrinks, as predicted. (3) Whitened increments: every step has the stated
-mean and covariance, whatever the position and the other steps, and is Gaussian for the SDE.
+SGD has its own S; at a finite lag the angular momentum shrinks, as predicted. (3) Whitened increments: every step has
+the stated mean and covariance, whatever the position and the other steps, and is Gaussian for the SDE.
 
 Source: Yaida 2018 (arXiv 1810.00004) for (1); Chaudhari and Soatto 2018 (1710.11029) for (2).
 Command: `sgdsde reproduce equilibrium_diagnostics`.

@@ -27,11 +27,12 @@ Command: `sgdsde reproduce gibbs_formulas_tested`.
 
 What it does not say: one barrier, one rate, minibatches of 2 of 4 examples, two quadratics, one seed; 130,000 chains,
 looked at once, after 9.7 relaxation times under the blowtorch, the one noise in which the wells must exchange mass
-(under Sigma = 0.4 + 0.6 x^2 after 3.3 only: there half of the chains start in each of two equal wells). Every cell of the table is decided by the simulated SDE, at 8
-microsteps a step; SGD itself, of which the formulas speak, is held against the right row only, to 0.012 in
-distribution: its finite step and four examples are no part of the equation. In the quadratics both are compared with
-the exact covariance of their own finite steps. On constant noise several formulas are one law: the 12 agreements beside
-the right row's repeat its measurement. That a formula fails here does not say that it fails where its authors used it.
+(under Sigma = 0.4 + 0.6 x^2 after 3.3 only: there half of the chains start in each of two equal wells). Every cell of
+the table is decided by the simulated SDE, at 8 microsteps a step; SGD itself, of which the formulas speak, is held
+against the right row only, to 0.012 in distribution: its finite step and four examples are no part of the equation.
+In the quadratics both are compared with the exact covariance of their own finite steps. On constant noise several
+formulas are one law: the 12 agreements beside the right row's repeat its measurement. That a formula fails here does
+not say that it fails where its authors used it.
 """
 
 import functools

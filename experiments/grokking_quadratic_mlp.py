@@ -3,10 +3,11 @@
 f(m, n) = V (W1 e_m + W2 e_n)^2 learns m + n mod 97 from 30 % of the pairs (and, for contrast, 50 %) under a squared
 error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on all others many times
 later: sooner the stronger the weight decay, which for AdamW is decoupled (the update contains -learning_rate *
-weight_decay * weights, as in torch; the loss has no penalty). Meanwhile, under decay, most neurons' weights become cosines of one
-frequency: the inverse participation ratio sum_f (|F_f|/|F|)^4 of their Fourier transform rises from that of noise,
-near 2/(1 + (p - 1)/2), towards 1; two equal frequencies have 1/2. Weights of this form are known in closed form: with
-random phases they solve the task where there are enough neurons, with the mean squared error 4/N + 1/(p (p - 1)).
+weight_decay * weights, as in torch; the loss has no penalty). Meanwhile, under decay, most neurons' weights become
+cosines of one frequency: the inverse participation ratio sum_f (|F_f|/|F|)^4 of their Fourier transform rises from
+that of noise, near 2/(1 + (p - 1)/2), towards 1; two equal frequencies have 1/2. Weights of this form are known in
+closed form: with random phases they solve the task where there are enough neurons, with the mean squared error 4/N +
+1/(p (p - 1)).
 
 Each run has a split and a start of its own, of deviation 0.5/(2N)^(1/3). An epoch is one step. The delay is the first
 epoch of 99 % test accuracy over the first of 99 % training accuracy, recorded every epoch at first and every

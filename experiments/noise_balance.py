@@ -24,9 +24,10 @@ Command: `sgdsde reproduce noise_balance`.
 
 What it does not say: SGD has batches of one example, so that T is its rate: in large batches, at the same T, it is
 nearer to the SDE, and this is not looked at. Its law is compared where no chain diverged, up to T = 0.05; of T = 0.1
-and 0.2 only the shares that diverged by the end of the run (time 15 and 16) are shown. Growth near zero is measured from v = 1e-20 in 20 steps, a
-linear problem. The SDE's laws are simulated in log v in a clock of its own, not in u and w, in which an explicit step
-overflows. Convergence to v = 0 is followed to s = 720 in 4,000 chains; at T_c itself nothing is claimed.
+and 0.2 only the shares that diverged by the end of the run (time 15 and 16) are shown. Growth near zero is measured
+from v = 1e-20 in 20 steps, a linear problem. The SDE's laws are simulated in log v in a clock of its own, not in u
+and w, in which an explicit step overflows. Convergence to v = 0 is followed to s = 720 in 4,000 chains; at T_c itself
+nothing is claimed.
 """
 
 import functools
