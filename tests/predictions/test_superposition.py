@@ -126,9 +126,9 @@ def test_no_polygon_and_one_vertex():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="num_vertices"):
         superposition_polygon(0)
-    with pytest.raises(ValueError, match="num_vertices: expected a whole number from 0 to 5"):
+    with pytest.raises(ValueError, match="num_vertices: expected an integer from 0 to 5"):
         superposition_loss(6, 5, num_biased=0)
-    with pytest.raises(ValueError, match="num_biased: expected a whole number from 0 to 2"):
+    with pytest.raises(ValueError, match="num_biased: expected an integer from 0 to 2"):
         superposition_loss(3, 5, num_biased=3)
     with pytest.raises(ValueError, match="num_features"):
         superposition_loss(0, 0, num_biased=0)
