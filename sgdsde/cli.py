@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answered(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return PASSED if arguments else MISTAKE
     try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(HELP, end="", flush=True)
+            return PASSED if arguments else MISTAKE
         if arguments[0] == "--version":
             print(f"sgdsde {_version()}")
             return PASSED
