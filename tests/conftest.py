@@ -46,3 +46,15 @@ def collect_garbage():
 @pytest.fixture
 def key():
     return jax.random.key(20)
+
+
+@pytest.fixture
+def ordinary_settings():
+    """As a reader has them, not as the other tests do."""
+    names = {"jax_enable_x64": False, "jax_numpy_rank_promotion": "allow", "jax_numpy_dtype_promotion": "standard"}
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)

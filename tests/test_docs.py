@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -28,18 +27,6 @@ SMALLER = {
     ', "Levy SDE": heavy': "",
 }
 LINE = re.compile(r"(.{16}) test accuracy (0\.\d{3}) \+- (0\.\d{3})   test loss (\d\.\d{3}) \+- (\d\.\d{3})")
-
-
-@pytest.fixture
-def ordinary_settings():
-    """As a reader has them, not as the other tests do."""
-    names = {"jax_enable_x64": False, "jax_numpy_rank_promotion": "allow", "jax_numpy_dtype_promotion": "standard"}
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 def rows(printed):
