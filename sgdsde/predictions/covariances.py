@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import momentum_of, number, require_symmetric, stationary, whole_number
+from sgdsde.predictions.requirements import array, momentum_of, number, require_symmetric, stationary, whole_number
 
 
 def sde_covariance(hessian: ArrayLike, noise_covariance: ArrayLike, *, learning_rate: ArrayLike) -> Array:
@@ -63,7 +63,8 @@ def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
         raise ValueError(
             f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"
         )
-    return _eigenmodes(*(jnp.asarray(value, float) for value in (hessian, noise_covariance, eta, mu)))
+    hessian, noise_covariance = array("hessian", hessian), array("noise_covariance", noise_covariance)
+    return _eigenmodes(hessian, noise_covariance, jnp.asarray(eta, float), jnp.asarray(mu, float))
 
 
 @jax.jit

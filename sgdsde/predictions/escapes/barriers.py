@@ -33,7 +33,8 @@ def kramers_rate(
         require_symmetric(name, value, semidefinite=False)
     barrier = jnp.asarray(number("barrier", barrier, above=0.0), float)
     temperature = jnp.asarray(number("temperature", temperature, above=0.0), float)
-    well, saddle = (jnp.atleast_2d(jnp.asarray(h, float)) for h in (hessian_minimum, hessian_saddle))
+    well = jnp.atleast_2d(array("hessian_minimum", hessian_minimum))
+    saddle = jnp.atleast_2d(array("hessian_saddle", hessian_saddle))
     if well.shape != saddle.shape:
         raise ValueError(
             f"hessian_saddle: expected the shape of hessian_minimum, {len(well)} dimensions, got {len(saddle)}"
