@@ -57,8 +57,8 @@ def sgd_covariance(
 def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
     """Rate and momentum as arrays, curvatures, eigenvectors of H, and C between them; the arguments checked."""
     eta, mu = number("learning_rate", learning_rate, above=0.0), momentum_of(momentum)
-    require_symmetric("hessian", hessian, semidefinite=False)
-    require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
+    hessian = require_symmetric("hessian", hessian, semidefinite=False)
+    noise_covariance = require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
     if np.shape(hessian) != np.shape(noise_covariance):
         raise ValueError(
             f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"

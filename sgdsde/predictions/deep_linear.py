@@ -178,7 +178,7 @@ def _strengths(num_layers, **arguments):
     """The arguments on the host, broadcast together; target and start positive (a single layer may start at 0)."""
     count("num_layers", num_layers)
     arrays = {name: on_host(name, value) for name, value in arguments.items()}
-    require_positive(target=arrays["target"])
+    require_positive("target", arrays["target"])
     require_broadcast(**arrays)
     least = 0.0 if num_layers == 1 else np.nextafter(0, 1)
     require("start", arrays["start"], lambda u: (u >= least) & np.isfinite(u), "positive strengths: 0 is a saddle")

@@ -30,7 +30,7 @@ def label_noise_covariance(
     eta = jnp.asarray(number("learning_rate", learning_rate, above=0.0), float)
     label_variance = number("label_variance", label_variance, above=0.0)
     batch_size = whole_number("batch_size", batch_size)
-    require_symmetric("hessian", hessian, semidefinite=True)
+    hessian = require_symmetric("hessian", hessian, semidefinite=True)
     curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(array("hessian", hessian)))
     variances = eta * jnp.asarray(label_variance, float) / jnp.asarray(batch_size, float) / (2 - eta * curvatures)
     covariance = jnp.einsum("ai,i,bi->ab", modes, variances, modes, precision="highest").reshape(np.shape(hessian))

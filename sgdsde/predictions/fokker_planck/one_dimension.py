@@ -108,8 +108,7 @@ def _variance(curvature, additive, multiplicative, learning_rate, batch_size, di
         array("additive", additive, at_least=0.0),
         array("multiplicative", multiplicative, at_least=0.0),
     )
-    require_whole(batch_size=batch_size)
-    batch_size = array("batch_size", batch_size, at_least=1.0)
+    batch_size = array("batch_size", require_whole("batch_size", batch_size), at_least=1.0)
     require_broadcast(
         curvature=curvature, additive=additive, multiplicative=multiplicative, learning_rate=learning_rate,
         batch_size=batch_size,
