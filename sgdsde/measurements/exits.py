@@ -39,12 +39,13 @@ def mean_exit_time(times: ArrayLike, exited: ArrayLike) -> tuple[jax.Array, jax.
     The maximum likelihood of an exponential law, whatever the censoring, also of a geometric one in time steps; error
     mean/sqrt(exits). Where no chain is censored it is the sample mean of any law, and the error is the sample's own,
     standard deviation/sqrt(num_chains). The reciprocal is the rate, with the same relative error. Without an exit both
-    are infinite. Traceable. Raises ValueError for other shapes.
+    are infinite. Traceable. Raises ValueError for other shapes, a time that is negative or not finite, or an `exited`
+    other than 0 and 1 (NaN under a trace).
     """
     times, exited = _vectors(times, exited)
     exits = jnp.sum(exited)
-    mean = jnp.where(exits > 0, jnp.sum(times) / jnp.maximum(exits, 1), jnp.inf)
-    exponential = jnp.where(exits > 0, mean / jnp.sqrt(jnp.maximum(exits, 1)), jnp.inf)
+    mean = jnp.where(exits == 0, jnp.inf, jnp.sum(times) / jnp.maximum(exits, 1))
+    exponential = jnp.where(exits == 0, jnp.inf, mean / jnp.sqrt(jnp.maximum(exits, 1)))
     size = times.shape[0]
     own = jnp.sqrt(jnp.sum((times - jnp.mean(times)) ** 2) / (size * max(size - 1, 1)))
     return mean, jnp.where((exits == size) & (size > 1), own, exponential)
@@ -125,16 +126,19 @@ def _errors(standard_errors):
     known = real("standard_errors", standard_errors)
     if known is not None and np.any(known < 0):
         raise ValueError(f"standard_errors: expected none below 0, got {known.min()}")
-    return array("standard_errors", standard_errors)
+    errors = array("standard_errors", standard_errors)
+    return jnp.where(errors >= 0, errors, jnp.nan) if known is None else errors
 
 
 def _vectors(times, exited):
-    times, exited = array("times", times), floats("exited", exited)
+    times, exited = array("times", times, at_least=0.0), floats("exited", exited)
     if times.ndim != 1 or exited.shape != times.shape or times.shape[0] < 1:
         raise ValueError(f"times and exited: expected (num_chains,) each, got {times.shape} and {exited.shape}")
-    known = None if is_traced(exited) else np.asarray(exited)
-    if known is not None and not np.all((known == 0) | (known == 1)):
-        raise ValueError(f"exited: expected truth values, 0 or 1, got {known}")
+    is_right = (exited == 0) | (exited == 1)
+    if is_traced(exited):
+        exited = jnp.where(is_right, exited, jnp.nan)
+    elif not np.all(is_right):
+        raise ValueError(f"exited: expected truth values, 0 or 1, got {exited}")
     return times, exited.astype(times.dtype)
 
 

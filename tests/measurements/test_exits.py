@@ -73,6 +73,18 @@ def test_slopes_are_those_of_weighted_least_squares():
     np.testing.assert_allclose([slope, error], [-1.7, 0.01 / 3 / np.sqrt(np.sum((np.log(x) - np.log(x).mean()) ** 2))])
 
 
+def test_times_before_the_start_are_refused_and_traced_ones_are_nan():
+    for wrong in (-1.0, np.nan, np.inf):
+        times = np.where(TIMES == 8.0, wrong, TIMES)
+        with pytest.raises(ValueError, match=r"^times: expected finite numbers >= 0, got an array"):
+            mean_exit_time(times, EXITED)
+        assert np.isnan(jax.jit(mean_exit_time)(times, EXITED)).all()
+    with pytest.raises(ValueError, match=r"^exited: expected truth values, 0 or 1"):
+        mean_exit_time(TIMES, 2 * EXITED)
+    assert np.isnan(jax.jit(mean_exit_time)(TIMES, 2 * EXITED)).all()
+    assert np.isnan(jax.jit(weighted_slope)(TIMES + EXITED, TIMES, -TIMES)).all()
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="times and exited: expected"):
         mean_exit_time(TIMES, EXITED[:3])
