@@ -163,9 +163,10 @@ def relaxation_time_between_starts(
     observed, other_observed: (num_records, num_chains) of the same observable; the numbers of chains need not agree.
     time: (num_records,), increasing.
     Returns (relaxation_time, standard_error) in units of time; z has the deviation 1.0, and the time is some 4 % too
-    long for being chosen where the difference is still seen (200 chains, 6 deviations apart). Difference gone by the second record: an upper limit,
-    with standard error 0. No decay, or chains that never crossed: (infinity, infinity). No difference at the first
-    record, or a value that is not finite: (NaN, NaN). Raises ValueError for wrong shapes or times that do not increase.
+    long for being read where the difference is still seen (200 chains, 6 deviations apart). Difference gone by the
+    second record: an upper limit, with standard error 0. No decay, or chains that never crossed: (infinity, infinity).
+    No difference at the first record, or a value that is not finite: (NaN, NaN). Raises ValueError for wrong shapes or
+    times that do not increase.
     """
     first, times = _records(observed, time, "observed", fewest_records=2)
     second, _ = _records(other_observed, time, "other_observed", fewest_records=2)
