@@ -437,7 +437,7 @@ def draw_ratios(axes, config, arrays):
         for place in np.flatnonzero(count < config.num_chains):
             axes.annotate(
                 f"{count[place]}/{config.num_chains}", (where[place], middle[place]), textcoords="offset points",
-                xytext=(6 * np.sign(shift), -12), ha="left" if shift > 0 else "right", fontsize=7,
+                xytext=(6 * np.sign(shift), -22 if shift > 0 else -12), ha="left" if shift > 0 else "right", fontsize=7,
             )  # fmt: skip
     line = np.linspace(0, 1.05 * dose.max(), 50)
     slope = np.mean(dose_slope(config, arrays, "SGD", LINE))
@@ -450,7 +450,7 @@ def draw_ratios(axes, config, arrays):
     sdes = ("anisotropic", "fine anisotropic")
     lost = sum(is_lost(arrays, kind).reshape(dose.size, -1)[order][-1].sum() for kind in sdes)
     words = f"at rate/batch {dose.max():g}, {lost} of {2 * config.num_chains} chains\nof the anisotropic SDEs diverge"
-    axes.text(0.98, 0.58, words, transform=axes.transAxes, ha="right", fontsize=7)
+    axes.text(0.98, 0.97, words, transform=axes.transAxes, ha="right", va="top", fontsize=7)
     axes.set(xlabel="learning rate / batch size", ylabel="time to 99 % over gradient descent's", yscale="log",
              xlim=(0, 1.08 * dose.max()), ylim=(0.5, 1.25),
              title="(b) paired by start, bars: 2 standard errors")  # fmt: skip

@@ -304,7 +304,7 @@ def plot_rates(tails, variances, config, arrays, measured):
     variances.plot([], [], color="grey", label="$m^{2/\\kappa - 1}$ (no variance)")
     variances.plot([], [], color="grey", linestyle="--", label="exact variance ($\\kappa > 2$)")
     tails.set(
-        xscale="log", yscale="log", xlim=(0.1, 3e4), ylim=(2e-7, 1.5), xlabel="distance t from the solution",
+        xscale="log", yscale="log", xlim=(0.1, 3e4), ylim=(2e-7, 60), xlabel="distance t from the solution",
         ylabel="fraction of chains beyond t (± 1 s.e.)", title=f"(a) B = {config.batch_sizes[0]}",
     )  # fmt: skip
     variances.set(

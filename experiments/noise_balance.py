@@ -502,7 +502,7 @@ def plot(config, arrays):
         row, error = arrays["median"][i], arrays["median_error"][i]
         medians.errorbar(ends, row, error, **look, markersize=3, label=f"T = {factor:g} $T_c$")
     medians.axhline(np.log(1e-6), color="grey", linewidth=0.8, linestyle=":")
-    medians.text(ends[-1], np.log(1e-6) + 2, "v = 1e-6", ha="right", fontsize=7)
+    medians.text(ends[-1], np.log(1e-6) - 2, "v = 1e-6", ha="right", va="top", fontsize=7)
     medians.set(xlabel="time s of the clock", ylabel="median of log v", title="(b) the SDE collapses above $T_c$")
     medians.legend(fontsize=7)
     plot_growth(growths, config, arrays)

@@ -356,8 +356,8 @@ def passage_checks(config, arrays):
     for k, ratio in enumerate(config.passage_ratios):
         name = f"steps to {ratio:g} L_*"
         found.append(Check(name, steps[k], exact[k], errors[k], 0.03, "agree", KERNEL))
-    name = f"steps to {config.passage_ratios[-1]:g} L_*, SDE's"
-    found.append(Check(name, steps[-1], 1.5 * sde[-1], errors[-1], 0, "above", f"its integral; {MORI}"))
+    name = f"steps to {config.passage_ratios[-1]:g} L_*, over the SDE's"
+    found.append(Check(name, steps[-1] / sde[-1], 1.5, errors[-1] / sde[-1], 0, "above", f"its integral; {MORI}"))
     return found
 
 
