@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
 
+from sgdsde.casting import as_array
 from sgdsde.pytrees import as_float
 
 __all__ = [
@@ -124,7 +125,7 @@ def array(
     if np.isfinite(bounds).any() and not np.all(_holds(known, *bounds) & np.isfinite(known)):
         one = "a finite number" if known.ndim == 0 else "finite numbers"
         raise ValueError(f"{name}: expected {one}{_range(*bounds)}, got {_shown(value)}{_mend(mend)}")
-    return jnp.asarray(value, float)
+    return jnp.asarray(as_array(name, value if isinstance(value, jax.Array) else known), float)
 
 
 def vector(

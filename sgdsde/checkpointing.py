@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.arguments import is_traced
 from sgdsde.ensemble import Chains
 
 __all__ = ["Checkpoint", "checkpoint_of", "checkpoints"]
@@ -67,13 +68,14 @@ def checkpoints(folder: Any, *, seconds: Any = 60.0) -> Iterator[None]:
 
 
 def checkpoint_of(step: Callable, arguments: tuple, values: Any) -> "Checkpoint | None":
-    """The place of the next simulation within `checkpoints`, None outside of it. Its fingerprint: what is computed,
-    as the trace of `step(*arguments)`, and the numbers in `values`."""
+    """The place of the next simulation within `checkpoints`, None outside of it and for one that is traced. Its
+    fingerprint: what is computed, as the trace of `step(*arguments)`, and the numbers in `values`."""
     folder = _folder.get()
-    if folder is None:
+    fingerprint = None if folder is None else _fingerprint(step, arguments, values)
+    if folder is None or fingerprint is None:
         return None
     folder.count += 1
-    name = f"{folder.count:03d}-{_fingerprint(step, arguments, values)[:16]}"
+    name = f"{folder.count:03d}-{fingerprint[:16]}"
     now = clock.monotonic()
     return Checkpoint(folder.path / name, folder.seconds, now, now)
 
@@ -196,8 +198,11 @@ def _digest(leaves: list) -> np.ndarray:
     return np.frombuffer(total.digest(), np.uint8)
 
 
-def _fingerprint(step: Callable, arguments: tuple, values: Any) -> str:
+def _fingerprint(step: Callable, arguments: tuple, values: Any) -> str | None:
+    """None where a function holds a value that something else traces."""
     closed = jax.make_jaxpr(step)(*arguments)
+    if is_traced(closed.consts):
+        return None
     text = re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))  # the computation, without places in memory
     total = hashlib.sha256(repr((text, jax.__version__)).encode())
     for leaf in (*closed.consts, *tree_leaves(values)):

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from scipy.special import gammaincinv, stdtrit
 
 from sgdsde.arguments import is_traced
+from sgdsde.casting import as_array
 
 __all__ = [
     "enlargement_of_largest",
@@ -37,10 +38,13 @@ _RARE = 5e-7
 def floats(field: str, value: Any) -> jax.Array:
     """Numbers as a JAX array in their own precision, traced or not; whole numbers and truth values become floats.
 
-    Raises TypeError for what is not made of real numbers. The numbers themselves are not looked at: NaN passes.
+    Raises TypeError for what is not made of real numbers. NaN passes. Where JAX is set to 32 bits, numbers of 64 are
+    cast as the examples of a problem are: ValueError where they do not fit, a warning where rounding takes from them.
     """
-    array = jnp.asarray(of_real_kind(field, value))
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    array = of_real_kind(field, value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(float) if isinstance(array, Tracer) else np.asarray(array, np.float64)
+    return as_array(field, array)
 
 
 def on_host(field: str, value: Any) -> np.ndarray:

@@ -120,7 +120,8 @@ def relaxation_time(observed: ArrayLike, time: ArrayLike) -> tuple[float, float]
     relaxation is invisible here: see `relaxation_time_between_starts`.
 
     observed: (num_records, num_chains), stationary (drop the first records). time: (num_records,), equally spaced.
-    Returns (relaxation_time, standard_error) in units of time, the error by the delta method across chains.
+    Returns (relaxation_time, standard_error) in units of time, the error by the delta method across chains: z has the
+    deviation 1.0 at 200 chains of 20 relaxation times; at 50 chains the time is also 2 % too long.
     Nothing left of the correlation after one record: an upper limit, with standard error 0. No decay seen:
     (infinity, infinity). A value that is not finite, or an observable that never changes: (NaN, NaN).
     Raises ValueError for wrong shapes, fewer than 4 records, or unequal spacing.
@@ -161,9 +162,11 @@ def relaxation_time_between_starts(
 
     observed, other_observed: (num_records, num_chains) of the same observable; the numbers of chains need not agree.
     time: (num_records,), increasing.
-    Returns (relaxation_time, standard_error) in units of time. Difference gone by the second record: an upper limit,
-    with standard error 0. No decay, or chains that never crossed: (infinity, infinity). No difference at the first
-    record, or a value that is not finite: (NaN, NaN). Raises ValueError for wrong shapes or times that do not increase.
+    Returns (relaxation_time, standard_error) in units of time; z has the deviation 1.0, and the time is some 4 % too
+    long for being read where the difference is still seen (200 chains, 6 deviations apart). Difference gone by the
+    second record: an upper limit, with standard error 0. No decay, or chains that never crossed: (infinity, infinity).
+    No difference at the first record, or a value that is not finite: (NaN, NaN). Raises ValueError for wrong shapes or
+    times that do not increase.
     """
     first, times = _records(observed, time, "observed", fewest_records=2)
     second, _ = _records(other_observed, time, "other_observed", fewest_records=2)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from sgdsde.arguments import count, number
-from sgdsde.measurements.chains import floats
+from sgdsde.measurements.chains import enlargement_of_largest, floats
 
 __all__ = ["CurrentField", "angular_momentum", "entropy_production", "probability_current"]
 
@@ -51,7 +51,10 @@ def probability_current(
 
     before, after: (..., num_chains, 2). edges: increasing positions (m1 + 1,) and (m2 + 1,) that bound the cells along
     both coordinates; pairs with a midpoint outside count in num_pairs only. lag: the time between before and after.
-    num_groups: equal groups of consecutive chains, whose spread gives the standard errors. Memory for temporaries is
+    num_groups: equal groups of consecutive chains, whose spread gives the standard errors, enlarged where the groups
+    are few (22 times at 4, 2.7 at 8, 1.34 at 16; 1 from 36 on) so that Student's t passes 5.9 of them once in a million
+    times; z has the deviation 0.8 at 16 groups and 1.0 at 50. They presume pairs of every group in a cell, some ten
+    each: without any pair density and current are 0 with an error of 0, which says nothing. Memory for temporaries is
     that of one leading index and of num_groups fields. Raises ValueError for other shapes, or if num_groups is below 2
     or does not divide num_chains.
     """
@@ -82,8 +85,9 @@ def entropy_production(field: CurrentField, diffusion: ArrayLike) -> tuple[jax.A
 
     diffusion: D, (2, 2) or one for each cell (m1, m2, 2, 2), symmetric positive definite, in the convention
     dp/dt = -div J, J = -p grad L - div(D p); for SGD D = learning_rate * C / 2.
-    Standard error: the jackknife over groups; where there is no current at all it is 1.4 to 1.5 times too large (a
-    degenerate U-statistic), elsewhere right. Raises ValueError for another shape of D or fewer than 3 groups.
+    Standard error: the jackknife over groups, enlarged as that of the field where these are few; z has the deviation
+    0.8 at 16 groups and 1.0 at 50. Where there is no current at all it is 1.4 to 1.5 times too large beside (a
+    degenerate U-statistic). Raises ValueError for another shape of D or fewer than 3 groups.
     """
     if not isinstance(field, CurrentField):
         raise TypeError(f"field: expected a CurrentField, as probability_current makes it, got {type(field).__name__}")
@@ -150,7 +154,8 @@ def _probability_current(before, after, x_edges, y_edges, lag, num_groups):
     finite = jnp.all(jnp.isfinite(before)) & jnp.all(jnp.isfinite(after))
     sums = jnp.where(finite, sums, jnp.nan)
     densities, currents = sums[..., 0], sums[..., 1:] / lag
-    error = lambda values: jnp.std(values, axis=0, ddof=1) / num_groups**0.5
+    few = enlargement_of_largest(num_groups, 1)
+    error = lambda values: few * jnp.std(values, axis=0, ddof=1) / num_groups**0.5
     return CurrentField(
         densities.mean(0), error(densities), currents.mean(0), error(currents), areas, densities, currents
     )
@@ -176,7 +181,7 @@ def _entropy_production(field, diffusion):
         return estimate(sums[0] - density, sums[1] - current, sums[2] - form(current), count - 1)
 
     left_out = jax.lax.map(lambda group: without(*group), (densities, currents))
-    error = jnp.sqrt((count - 1) * jnp.mean((left_out - jnp.mean(left_out)) ** 2))
+    error = jnp.sqrt((count - 1) * jnp.mean((left_out - jnp.mean(left_out)) ** 2)) * enlargement_of_largest(count, 1)
     finite = jnp.all(jnp.isfinite(currents))
     return jnp.where(finite, whole, jnp.nan), jnp.where(finite, error, jnp.nan)
 

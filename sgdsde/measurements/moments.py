@@ -47,7 +47,9 @@ def fraction(flags: ArrayLike) -> tuple[float, float]:
         f = k/N,    standard error = sqrt(q (1 - q)/N),  q = (k + 1)/(N + 2)
 
     q is the fraction with one chain more on either side (Laplace's rule): where all chains agree that proves little,
-    and the error is not zero. Raises ValueError for another shape or no chain.
+    and the error is not zero. Where few chains have the property, or all but a few, the law of f is skewed: with 6 of
+    them expected 5.9 errors are passed in 25 of 10,000 sets, with 20 in 7 of 100,000, with 40 in 5 of a million. Raises
+    ValueError for another shape or no chain.
     """
     flags = on_host("flags", flags)
     if flags.ndim != 1 or flags.size == 0:

@@ -27,7 +27,8 @@ to 2 and sound below (standard error of the index times sqrt(num_samples): 0.55 
 SLOPE = (np.log(FREQUENCIES) - np.log(FREQUENCIES).mean()) / np.var(np.log(FREQUENCIES)) / len(FREQUENCIES)
 """Weights that make the least-squares slope against log frequency"""
 FEWEST = 100
-"""samples from which on normal and stable samples have |phi| between 0 and 1 at every frequency"""
+"""samples from which on normal and stable samples have |phi| between 0 and 1 at every frequency, and Cauchy samples the
+quantiles of a normal law less than once in 10,000 times (once in 20 times for 20 samples)"""
 EULER_GAMMA = float(np.euler_gamma)
 
 
@@ -44,12 +45,7 @@ def characteristic_tail_index(samples: ArrayLike) -> tuple[Any, Any]:
     refused, with ValueError.
     Source: Press (1972); Koutrouvelis (1980), at fixed frequencies.
     """
-    xp, x = _namespace(samples)
-    if x.shape[-1] < FEWEST:
-        raise ValueError(
-            f"samples: expected (..., num_samples), num_samples {FEWEST} or more for an index, got shape {x.shape}"
-        )
-    return fitted_stable_law(xp, x)
+    return fitted_stable_law(*_namespace(samples, fewest=FEWEST))
 
 
 def fitted_stable_law(xp: Any, x: Any) -> tuple[Any, Any]:
@@ -67,9 +63,11 @@ def quantile_tail_index(samples: ArrayLike) -> tuple[Any, Any]:
     """(index, scale) from four quantiles: the index has the ratio (q95 - q05)/(q75 - q25) that is observed.
 
     The exact ratios of symmetric stable laws, from 0.3 to 2, take the place of McCulloch's printed table. Ratios below
-    that of the normal law, 2.44, give 2. It needs no centre. Source: McCulloch (1986).
+    that of the normal law, 2.44, give 2, as half of all sets of normal samples do (the mean of their indices is 1.90
+    for 100 samples, 1.95 for 1,000). It needs no centre. NaN where half of the samples are equal. Raises ValueError for
+    fewer than 100 samples: of 3 every law gives 2. Source: McCulloch (1986).
     """
-    xp, x = _namespace(samples)
+    xp, x = _namespace(samples, fewest=FEWEST)
     q05, q25, q75, q95 = xp.quantile(x, _like(np.array(QUARTILES), x), axis=-1)
     indices, ratios, widths = (_like(column, x) for column in quantile_table())
     width = xp.where(q75 > q25, q75 - q25, xp.nan)
@@ -82,14 +80,18 @@ def log_moment_tail_index(samples: ArrayLike) -> tuple[Any, Any]:
 
         Var log|x| = (pi^2/6) (1/index^2 + 1/2),     E log|x| = log scale + g (1/index - 1).
 
-    Not cut off at 2; NaN where the variance is below pi^2/12, less than any index allows. A sample of exactly 0 makes
-    it NaN. Source: Zolotarev (1986); Ma and Nikias (1995).
+    The standard error of the index times sqrt(num_samples) is 7.3 at 2 (that of `characteristic_tail_index` is 0.55)
+    and 1.5 at 1. Not cut off at 2: of 100 normal samples the index is from 1.3 to 5.2 in nine of ten sets. It is
+    infinite where the variance is pi^2/12 or less, below that of any index, as it is in 6 % of sets of 100 normal
+    samples, 1 % of 200 and none of 1,000: read it as 2 or more, and do not drop such a set, or what is left has too
+    small an index. A sample of exactly 0 makes it NaN. Raises ValueError for fewer than 100 samples.
+    Source: Zolotarev (1986); Ma and Nikias (1995).
     """
-    xp, x = _namespace(samples)
+    xp, x = _namespace(samples, fewest=FEWEST)
     logs = _log_size(xp, x)
-    inverse_square = xp.var(logs, axis=-1) * _like(6 / np.pi**2, x) - _like(0.5, x)
-    inverse = xp.sqrt(xp.where(inverse_square > 0, inverse_square, xp.nan))
-    return 1 / inverse, xp.exp(xp.mean(logs, axis=-1) - _like(EULER_GAMMA, x) * (inverse - 1))
+    inverse = xp.sqrt(xp.maximum(xp.var(logs, axis=-1) * _like(6 / np.pi**2, x) - _like(0.5, x), _like(0, x)))
+    index = xp.where(inverse == 0, xp.inf, 1 / xp.where(inverse == 0, 1, inverse))
+    return index, xp.exp(xp.mean(logs, axis=-1) - _like(EULER_GAMMA, x) * (inverse - 1))
 
 
 def block_tail_index(samples: ArrayLike, block_size: int) -> Any:
@@ -119,12 +121,14 @@ def in_blocks(samples: Any, block_size: int) -> Any:
     return samples[..., : num_blocks * block_size].reshape(*samples.shape[:-1], num_blocks, block_size)
 
 
-def _namespace(samples: ArrayLike) -> tuple[Any, Any]:
+def _namespace(samples: ArrayLike, fewest: int = 2) -> tuple[Any, Any]:
     """The array library of the samples and the samples as floating-point numbers of it."""
     array = of_real_kind("samples", samples)
     xp = array.__array_namespace__()
-    if array.ndim == 0 or array.shape[-1] < 2:
-        raise ValueError(f"samples: expected (..., num_samples) with at least 2 samples, got shape {array.shape}")
+    if array.ndim == 0 or array.shape[-1] < fewest:
+        raise ValueError(
+            f"samples: expected (..., num_samples), num_samples {fewest} or more for an index, got shape {array.shape}"
+        )
     return xp, array if xp.isdtype(array.dtype, "real floating") else array.astype(float)
 
 

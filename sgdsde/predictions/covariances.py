@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import momentum_of, number, require_symmetric, stationary, whole_number
+from sgdsde.predictions.requirements import array, momentum_of, number, require_symmetric, stationary, whole_number
 
 
 def sde_covariance(hessian: ArrayLike, noise_covariance: ArrayLike, *, learning_rate: ArrayLike) -> Array:
@@ -57,13 +57,14 @@ def sgd_covariance(
 def eigenmodes(hessian, noise_covariance, learning_rate, momentum):
     """Rate and momentum as arrays, curvatures, eigenvectors of H, and C between them; the arguments checked."""
     eta, mu = number("learning_rate", learning_rate, above=0.0), momentum_of(momentum)
-    require_symmetric("hessian", hessian, semidefinite=False)
-    require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
+    hessian = require_symmetric("hessian", hessian, semidefinite=False)
+    noise_covariance = require_symmetric("noise_covariance", noise_covariance, semidefinite=True)
     if np.shape(hessian) != np.shape(noise_covariance):
         raise ValueError(
             f"noise_covariance: expected the shape of hessian, {np.shape(hessian)}, got {np.shape(noise_covariance)}"
         )
-    return _eigenmodes(*(jnp.asarray(value, float) for value in (hessian, noise_covariance, eta, mu)))
+    hessian, noise_covariance = array("hessian", hessian), array("noise_covariance", noise_covariance)
+    return _eigenmodes(hessian, noise_covariance, jnp.asarray(eta, float), jnp.asarray(mu, float))
 
 
 @jax.jit

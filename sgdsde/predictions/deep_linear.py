@@ -28,7 +28,6 @@ from sgdsde.predictions.requirements import (
     count,
     number,
     on_host,
-    real,
     require,
     require_broadcast,
     require_positive,
@@ -157,15 +156,12 @@ def balance_changes(gradients: Sequence[ArrayLike], *, learning_rate: ArrayLike)
     eta = number("learning_rate", learning_rate, above=0.0)
     if not isinstance(gradients, list | tuple) or not gradients:
         raise TypeError(f"gradients: expected a sequence (g_1, ..., g_N) of matrices, got {type(gradients).__name__}")
-    shapes = []
-    for place, gradient in enumerate(gradients):
-        real(f"gradients[{place}]", gradient)
-        shapes.append(jnp.shape(gradient))
+    layers = [array(f"gradients[{place}]", gradient) for place, gradient in enumerate(gradients)]
+    shapes = [layer.shape for layer in layers]
     if not all(len(shape) == 2 for shape in shapes) or any(a[0] != b[1] for a, b in itertools.pairwise(shapes)):
         raise ValueError(
             f"gradients: expected matrices, each with as many columns as the one before has rows, got {shapes}"
         )
-    layers = [jnp.asarray(gradient) for gradient in gradients]
     square = jnp.square(jnp.asarray(eta, layers[0].dtype))
     outer = lambda first, second: jnp.matmul(first, second, precision="highest")
     return tuple(square * (outer(b.T, b) - outer(a, a.T)) for a, b in itertools.pairwise(layers))
@@ -182,7 +178,7 @@ def _strengths(num_layers, **arguments):
     """The arguments on the host, broadcast together; target and start positive (a single layer may start at 0)."""
     count("num_layers", num_layers)
     arrays = {name: on_host(name, value) for name, value in arguments.items()}
-    require_positive(target=arrays["target"])
+    require_positive("target", arrays["target"])
     require_broadcast(**arrays)
     least = 0.0 if num_layers == 1 else np.nextafter(0, 1)
     require("start", arrays["start"], lambda u: (u >= least) & np.isfinite(u), "positive strengths: 0 is a saddle")

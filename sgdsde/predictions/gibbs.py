@@ -20,9 +20,9 @@ def temperature(*, learning_rate: ArrayLike, batch_size: ArrayLike, gradient_var
     Under momentum put learning_rate / (1 - momentum); without replacement multiply by (n - B) / (n - 1).
     Units: those of the loss. Source: Mandt, Hoffman, Blei 2017 (1704.04289).
     """
-    require_positive(learning_rate=learning_rate)
-    require_whole(batch_size=batch_size)
-    require("gradient_variance", gradient_variance, lambda number: number >= 0, "0 or more")
+    learning_rate = require_positive("learning_rate", learning_rate)
+    batch_size = require_whole("batch_size", batch_size)
+    gradient_variance = require("gradient_variance", gradient_variance, lambda number: number >= 0, "0 or more")
     return learning_rate * gradient_variance / (2 * batch_size)
 
 

@@ -1,8 +1,9 @@
 """Product grids in one and two dimensions: their points and their trapezoid weights, for NumPy and JAX arrays alike."""
 
+import jax.numpy as jnp
 import numpy as np
 
-from sgdsde.predictions.requirements import is_traced
+from sgdsde.predictions.requirements import is_finite, is_traced
 
 
 def points_and_weights(grid):
@@ -26,7 +27,11 @@ def points_and_weights(grid):
         if len(axes) == 2 and not np.array_equal(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1), grid):
             raise ValueError("grid: expected a product of two axes, stack(meshgrid(first, second, indexing='ij'), -1)")
     weights = [_trapezoid(axis) for axis in axes]
-    return points, weights[0] if len(axes) == 1 else weights[0][:, None] * weights[1][None, :]
+    weights = weights[0] if len(axes) == 1 else weights[0][:, None] * weights[1][None, :]
+    if is_traced(grid):
+        is_rising = jnp.array([jnp.all(axis[1:] > axis[:-1]) for axis in axes]).all()
+        weights = jnp.where(is_rising & is_finite(grid).all(), weights, jnp.nan)
+    return points, weights
 
 
 def _trapezoid(axis):

@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import number, require_symmetric, stationary, whole_number
+from sgdsde.predictions.requirements import array, number, require_symmetric, stationary, whole_number
 
 __all__ = ["label_noise_covariance"]
 
@@ -30,8 +30,8 @@ def label_noise_covariance(
     eta = jnp.asarray(number("learning_rate", learning_rate, above=0.0), float)
     label_variance = number("label_variance", label_variance, above=0.0)
     batch_size = whole_number("batch_size", batch_size)
-    require_symmetric("hessian", hessian, semidefinite=True)
-    curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(jnp.asarray(hessian, float)))
+    hessian = require_symmetric("hessian", hessian, semidefinite=True)
+    curvatures, modes = jnp.linalg.eigh(jnp.atleast_2d(array("hessian", hessian)))
     variances = eta * jnp.asarray(label_variance, float) / jnp.asarray(batch_size, float) / (2 - eta * curvatures)
     covariance = jnp.einsum("ai,i,bi->ab", modes, variances, modes, precision="highest").reshape(np.shape(hessian))
     largest = eta * curvatures[-1]

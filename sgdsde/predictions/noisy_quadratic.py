@@ -25,11 +25,10 @@ Source: Zhang et al. 2019 (1907.04164), section 3, whose momentum is the same he
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import array, momentum_of, number, require
+from sgdsde.predictions.requirements import array, is_integer, is_traced, momentum_of, number, require
 
 __all__ = ["critical_batch_sizes", "noisy_quadratic_loss", "noisy_quadratic_moments", "steps_to_loss"]
 
@@ -51,7 +50,12 @@ def noisy_quadratic_moments(
     num_steps: integers, 0 or more and below 2^24, of any shape, traced or not; all share one pass over the doublings.
     """
     steps = _counts(num_steps)
-    return _moments_after(steps, *_model(curvatures, noise_variances, start_variances, learning_rate, momentum))
+    model = _model(curvatures, noise_variances, start_variances, learning_rate, momentum)
+    if not is_traced(steps):
+        return _moments_after(jnp.asarray(steps).astype(jnp.int32), *model)
+    is_count = ~jnp.isnan(steps)
+    moments = _moments_after(jnp.where(is_count, steps, 0).astype(jnp.int32), *model)
+    return jnp.where(is_count[..., None], moments, jnp.nan)
 
 
 def noisy_quadratic_loss(
@@ -158,14 +162,14 @@ def _steps_to_loss(target, step, start, weights):
     digits = jnp.arange(MOST_DOUBLINGS, dtype=jnp.int32)
     taken, _ = jax.lax.scan(descend, (jnp.int32(0), start), (digits, powers), reverse=True)[0]
     steps = jnp.where(taken < 2**MOST_DOUBLINGS - 1, (taken + 1).astype(target.dtype), jnp.inf)
-    return jnp.where(is_above(start), steps, jnp.zeros_like(steps))
+    steps = jnp.where(is_above(start), steps, jnp.zeros_like(steps))
+    is_wrong = [jnp.isnan(leaf).any() for leaf in jax.tree.leaves((target, step, start, weights))]  # traced arguments
+    return jnp.where(jnp.array(is_wrong).any(), jnp.nan, steps)
 
 
 def _counts(num_steps):
     expected = f"whole numbers from 0 to 2^{MOST_DOUBLINGS} - 1"
-    limit = 2**MOST_DOUBLINGS
-    require("num_steps", num_steps, lambda k: (k >= 0) & (k < limit) & (k == np.floor(k)), expected)
-    return jnp.asarray(num_steps).astype(jnp.int32)
+    return require("num_steps", num_steps, lambda k: (k >= 0) & (k < 2**MOST_DOUBLINGS) & is_integer(k), expected)
 
 
 def _model(curvatures, noise_variances, start_variances, learning_rate, momentum):

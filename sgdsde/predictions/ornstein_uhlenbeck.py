@@ -88,9 +88,9 @@ def _sde(hessian, noise_covariance, learning_rate, lag):
     values, modes, covariance = _between_modes(
         hessian, sde_covariance(hessian, noise_covariance, learning_rate=learning_rate)
     )
-    safe = jnp.where(lag > 0, lag, 1)
+    safe = jnp.where(lag == 0, 1, lag)
     decay = jnp.exp(-values * lag)
-    rate = jnp.where(lag > 0, -jnp.expm1(-values * lag) / safe, values)  # (1 - A)/lag
+    rate = jnp.where(lag == 0, values, -jnp.expm1(-values * lag) / safe)  # (1 - A)/lag
     return _joint(modes, covariance, decay, rate)
 
 
@@ -131,12 +131,12 @@ def _joint(modes, covariance, decay, rate):
 
 def _definite(noise_covariance):
     matrix = _square("noise_covariance", noise_covariance)
-    if not is_traced(matrix):
-        values = np.linalg.eigvalsh(matrix)
-        if not values[0] > 1e-12 * values[-1]:
-            raise ValueError(
-                f"noise_covariance: expected positive eigenvalues (entropy is infinite without), got {values}"
-            )
+    if is_traced(matrix):
+        values = jnp.linalg.eigvalsh(matrix)
+        return jnp.where(values[0] > 1e-12 * values[-1], matrix, jnp.nan)
+    values = np.linalg.eigvalsh(matrix)
+    if not values[0] > 1e-12 * values[-1]:
+        raise ValueError(f"noise_covariance: expected positive eigenvalues (entropy is infinite without), got {values}")
     return matrix
 
 

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from sgdsde.predictions.requirements import (
     array,
     count,
+    is_finite,
     is_traced,
     on_host,
     one_on_host,
@@ -112,7 +113,7 @@ def cauchy_mode(*, quadratic: ArrayLike, quartic: ArrayLike, scale: ArrayLike) -
 
 def _cauchy_root(quadratic, quartic, scale):
     """z and R. Newton from sqrt(max(a, 0) / b) + (s / b)^(1/3), right of the root, where the cubic is convex."""
-    require("quadratic", quadratic, np.isfinite, "a finite number")
+    quadratic = require("quadratic", quadratic, is_finite, "a finite number")
     a, b, s = array("quadratic", quadratic), array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
     require_broadcast(quadratic=a, quartic=b, scale=s)
     z = jnp.sqrt(jnp.maximum(a, 0) / b) + jnp.cbrt(s / b)

@@ -12,12 +12,11 @@ Source: Chen, Kunin, Yamamura, Ganguli 2023 (2306.04251).
 """
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.scipy.special import gammainc, gammaln
 from jax.typing import ArrayLike
 
-from sgdsde.predictions.requirements import array, require, require_broadcast, stationary
+from sgdsde.predictions.requirements import array, is_finite, require, require_broadcast, stationary
 
 __all__ = [
     "collapse_density",
@@ -89,14 +88,13 @@ def neuron_collapse_learning_rate(inputs: ArrayLike, labels: ArrayLike, *, label
     x, y = array("inputs", inputs), array("labels", labels)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"inputs and labels: expected the same shape (n,), got {x.shape} and {y.shape}")
-    product = jnp.sum(x * y)
-    require("labels", product, lambda number: number > 0, "a positive sum of inputs times labels")
+    product = require("labels", jnp.sum(x * y), lambda number: number > 0, "a positive sum of inputs times labels")
     return 2 * product / (label_variance * jnp.sum(x**2))
 
 
 def _gamma_law(growth, noise_strength):
     """Shape and scale of the law of x^2; a shape that is not positive means collapse."""
-    require("growth", growth, np.isfinite, "finite")
+    growth = require("growth", growth, is_finite, "finite")
     growth, scale = array("growth", growth), array("noise_strength", noise_strength, above=0.0) ** 2
     require_broadcast(growth=growth, noise_strength=scale)
     return growth / scale - 0.5, scale

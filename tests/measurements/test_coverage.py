@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from sgdsde import measurements as m
 
@@ -16,6 +17,9 @@ REPEATS = 200
 GRID = np.linspace(-9, 9, 1_801)
 NORMAL = np.exp(-(GRID**2) / 2) / np.sqrt(2 * np.pi)
 POINTS = np.linspace(-3, 3, 61)
+EDGES = np.array([-1.5, -0.5, 0.5, 1.5]), np.array([-1.2, 0.0, 1.2])
+DIFFUSION = np.array([[1.0, 0.3], [0.3, 0.5]])
+LATER = np.array([0.3, 1.0, 1.4])
 
 
 def normal(seed, *shape):
@@ -27,7 +31,7 @@ def scores(measure, truth, *samples, vectorised=False):
     if vectorised:
         found = jax.jit(jax.vmap(measure))(*map(jnp.asarray, samples))
     else:
-        found = np.array([measure(*each) for each in zip(*samples, strict=True)]).T
+        found = np.moveaxis(np.array([measure(*each) for each in zip(*samples, strict=True)]), 1, 0)
     estimate, error = (np.asarray(value, float).reshape(REPEATS, -1) for value in found)
     return ((estimate - np.ravel(truth)) / error).T
 
@@ -67,6 +71,65 @@ def increments(noise):
     return jnp.stack([value.ravel()[0] for value, _ in pick]), jnp.stack([error.ravel()[0] for _, error in pick])
 
 
+def circling(num_groups):
+    """Density and current of pairs of a rotation by a right angle, cell by cell, 18 numbers."""
+
+    def measure(noise):
+        field = field_of(noise, num_groups)
+        numbers = lambda density, current: jnp.concatenate([density.ravel(), current.ravel()])
+        return numbers(field.density, field.current), numbers(field.density_error, field.current_error)
+
+    return measure
+
+
+def field_of(noise, num_groups):
+    after = jnp.stack([-noise[:, 1], noise[:, 0]], axis=-1)
+    return m.probability_current(noise[None], after[None], EDGES, lag=1.0, num_groups=num_groups)
+
+
+def field_of_circling():
+    """(density, current, areas): the midpoint m is N(0, I/2), and (-2 m_2, 2 m_1) the displacement."""
+    law = scipy.stats.norm(scale=0.5**0.5)
+    (mass, other_mass), areas = (np.diff(law.cdf(edge)) for edge in EDGES), np.outer(*map(np.diff, EDGES))
+    moment, other_moment = (-np.diff(law.pdf(edge)) / 2 for edge in EDGES)
+    current = np.stack([-2 * np.outer(mass, other_moment), 2 * np.outer(moment, other_mass)], axis=-1)
+    return np.outer(mass, other_mass) / areas, current / areas[..., None], areas
+
+
+def entropy_of_circling():
+    density, current, areas = field_of_circling()
+    return np.sum(np.einsum("xyi,ij,xyj->xy", current, np.linalg.inv(DIFFUSION), current) / density * areas)
+
+
+def producing(num_groups):
+    return lambda noise: m.entropy_production(field_of(noise, num_groups), jnp.asarray(DIFFUSION))
+
+
+def learning(noise):
+    """Losses 0.1 chi-square_4/2 at temperature 0.1: a coefficient of 4/2."""
+    return m.learning_coefficient(0.05 * jnp.sum(noise**2, axis=-1), loss_at_point=0.0, temperature=0.1)
+
+
+def autoregressive(seed, num_records, num_chains, start=0.0):
+    """Of relaxation time 5, stationary about a mean that decays from `start`."""
+    decay, records = np.exp(-0.2), []
+    for noise in np.random.default_rng(seed).standard_normal((num_records, REPEATS, num_chains)):
+        records.append(decay * records[-1] + np.sqrt(1 - decay**2) * noise if records else noise)
+    return np.stack(records, axis=1) + start * decay ** np.arange(num_records)[None, :, None]
+
+
+def relaxing(observed):
+    return m.relaxation_time(observed, np.arange(float(len(observed))))
+
+
+def approaching(observed, other):
+    return m.relaxation_time_between_starts(observed, other, np.arange(float(len(observed))))
+
+
+def surviving(samples):
+    return m.survival(np.minimum(samples, 1.5), samples < 1.5, LATER)
+
+
 def groups(samples):
     """8 groups of 50 chains in six dimensions."""
     return m.whitened_deviation_of_groups(np.einsum("gni,gnj->gij", samples, samples) / 50, np.eye(6))
@@ -97,6 +160,8 @@ CENTRED = lambda samples: m.covariance(samples, center=jnp.zeros(2))
 OFF = np.array([1.0, 0.0, 0.0, 1.0])
 TRIANGLE = np.array([0, 1, 3])
 
+CIRCLING, ENTROPY = np.concatenate([each.ravel() for each in field_of_circling()[:2]]), entropy_of_circling()
+
 CASES = {
     # name: (z of every repetition, the deviation of z where a docstring states it)
     "mean": (lambda: scores(m.mean, [0.0, 0.0], normal(1, 100, 2), vectorised=True), 1.0),
@@ -115,6 +180,30 @@ CASES = {
     "whitened deviation of 8 groups, d = 6": (lambda: scores(groups, 0.0, normal(11, 8, 50, 6)), None),
     "mean exit time": (lambda: scores(exits, 1.0, EXPONENTIAL, vectorised=True), 1.0),
     "log hazard ratio": (lambda: scores(hazards, 0.0, EXPONENTIAL), 1.0),
+    "survival": (lambda: scores(surviving, np.exp(-LATER), EXPONENTIAL), 1.05),
+    "survival, next to none have left": (
+        lambda: scores(lambda x: m.survival(x, x > 0, 0.02), np.exp(-0.02), EXPONENTIAL[:, :100]), None,
+    ),
+    "relaxation time": (lambda: scores(relaxing, 5.0, autoregressive(29, 100, 200)), 1.0),
+    "relaxation time between starts": (
+        lambda: scores(approaching, 5.0, autoregressive(30, 40, 200, 3.0), autoregressive(31, 40, 200, -3.0)), 1.0,
+    ),
+    "learning coefficient": (lambda: scores(learning, 2.0, normal(32, 4, 100, 4), vectorised=True), 1.0),
+    "learning coefficient, 20 chains": (lambda: scores(learning, 2.0, normal(33, 4, 20, 4), vectorised=True), 1.05),
+    "probability current": (lambda: scores(circling(50), CIRCLING, normal(34, 3_200, 2), vectorised=True), 1.0),
+    "probability current, 16 groups": (
+        lambda: scores(circling(16), CIRCLING, normal(35, 3_200, 2), vectorised=True), 0.8,
+    ),
+    "probability current, 4 groups": (
+        lambda: scores(circling(4), CIRCLING, normal(36, 3_200, 2), vectorised=True), None,
+    ),
+    "entropy production": (lambda: scores(producing(50), ENTROPY, normal(37, 3_200, 2), vectorised=True), 1.0),
+    "entropy production, 16 groups": (
+        lambda: scores(producing(16), ENTROPY, normal(38, 3_200, 2), vectorised=True), 0.8,
+    ),
+    "entropy production, 4 groups": (
+        lambda: scores(producing(4), ENTROPY, normal(39, 3_200, 2), vectorised=True), None,
+    ),
     "weighted slope": (lambda: scores(line, 3.0, normal(12, 4), vectorised=True), 1.0),
     "tail exponent": (lambda: scores(hill, 2.5, UNIFORM ** (-1 / 2.5)), 1.0),
     "loss exponent": (lambda: scores(power_of_losses, 3.0, UNIFORM[:, :500] ** (-1 / 2)), 1.0),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sgdsde.measurements import exponentiality, log_log_slope, mean_exit_time, survival, weighted_slope
+from sgdsde.measurements import exponentiality, fraction, log_log_slope, mean_exit_time, survival, weighted_slope
 
 TIMES = np.array([3.0, 5.0, 5.0, 8.0, 10.0, 10.0])
 EXITED = np.array([1, 1, 0, 1, 0, 0])
@@ -17,8 +17,33 @@ def test_a_small_sample_by_hand():
     values, errors = survival(TIMES, EXITED, np.array([0.0, 3.0, 4.9, 5.0, 8.0, 10.0, 11.0]))
     steps = [1, 5 / 6, 5 / 6, 4 / 6, 4 / 9, 4 / 9, np.nan]
     np.testing.assert_allclose(values, steps)
-    terms = np.cumsum([0, 1 / 30, 0, 1 / 20, 1 / 6, 0, np.nan])
-    np.testing.assert_allclose(errors, np.array(steps) * np.sqrt(terms))
+    greenwood = np.array(steps) ** 2 * np.cumsum([0, 1 / 30, 0, 1 / 20, 1 / 6, 0, np.nan])
+    np.testing.assert_allclose(errors[1:], laplace(np.array(steps), greenwood)[1:])
+    np.testing.assert_allclose(errors[0], np.sqrt(1 / 8 * 7 / 8 / 6))  # of none of 6
+    np.testing.assert_allclose(survival(TIMES, EXITED, 2.0), (1.0, errors[0]))
+
+
+def laplace(values, variances):
+    """The error of as many chains as the variance is worth."""
+    size = values * (1 - values) / np.where(variances > 0, variances, np.nan)
+    smoothed = (values * size + 1) / (size + 2)
+    return np.sqrt(smoothed * (1 - smoothed) / size)
+
+
+def test_without_censoring_a_survival_is_a_fraction():
+    """Where all are left and where none is, too."""
+    times, at = np.random.default_rng(2).exponential(size=30), np.array([0.0, 0.5, 1.0, 9.0])
+    right = [fraction(times > each) for each in at]
+    np.testing.assert_allclose(np.transpose(survival(times, np.ones(30), at)), right, rtol=1e-12)
+    together = survival(np.full(4, 2.0), np.ones(4), np.array([1.0, 2.0]))
+    np.testing.assert_allclose(np.transpose(together), [fraction(np.ones(4)), fraction(np.zeros(4))])
+
+
+def test_censored_chains_are_no_longer_at_risk():
+    found = survival(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 1]), np.array([0.5, 1.5, 2.5, 3.5]))
+    np.testing.assert_allclose(found[0], [1, 1, 0.5, 0])
+    sizes = np.array([3, 3, 2, 2])  # Greenwood's variance at 1/2 is that of two
+    np.testing.assert_allclose(found[1], [fraction(np.arange(n) < n * s)[1] for n, s in zip(sizes, found[0])])
 
 
 def test_without_censoring_the_error_is_the_sample_s_own():
@@ -39,7 +64,8 @@ def test_survival_has_the_intervals_of_scipy():
     middle = (interval.low.probabilities > 0) & (interval.high.probabilities < 1)
     width = (interval.high.probabilities - interval.low.probabilities) / 2
     np.testing.assert_allclose(values, found.probabilities)
-    np.testing.assert_allclose((errors * scipy.stats.norm.ppf(0.75))[middle], width[middle], rtol=1e-9)
+    right = laplace(values, (width / scipy.stats.norm.ppf(0.75)) ** 2)
+    np.testing.assert_allclose(errors[middle], right[middle], rtol=1e-9)
 
 
 def test_censored_means_of_an_exponential_law_are_calibrated_and_other_laws_are_found():
@@ -71,6 +97,18 @@ def test_slopes_are_those_of_weighted_least_squares():
     np.testing.assert_allclose(weighted_slope(x, y, errors), [fitted[0], np.sqrt(covariance[0, 0])], rtol=1e-10)
     slope, error = log_log_slope(x, 3 * x**-1.7, 0.01 * x**-1.7)
     np.testing.assert_allclose([slope, error], [-1.7, 0.01 / 3 / np.sqrt(np.sum((np.log(x) - np.log(x).mean()) ** 2))])
+
+
+def test_times_before_the_start_are_refused_and_traced_ones_are_nan():
+    for wrong in (-1.0, np.nan, np.inf):
+        times = np.where(TIMES == 8.0, wrong, TIMES)
+        with pytest.raises(ValueError, match=r"^times: expected finite numbers >= 0, got an array"):
+            mean_exit_time(times, EXITED)
+        assert np.isnan(jax.jit(mean_exit_time)(times, EXITED)).all()
+    with pytest.raises(ValueError, match=r"^exited: expected truth values, 0 or 1"):
+        mean_exit_time(TIMES, 2 * EXITED)
+    assert np.isnan(jax.jit(mean_exit_time)(TIMES, 2 * EXITED)).all()
+    assert np.isnan(jax.jit(weighted_slope)(TIMES + EXITED, TIMES, -TIMES)).all()
 
 
 def test_what_is_refused():

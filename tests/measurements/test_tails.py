@@ -102,8 +102,34 @@ def test_too_few_samples_for_an_index_are_refused():
     """From 100 on all of 20,000 sets of normal samples have one; of 32, one set in a hundred has none."""
     normals = np.random.default_rng(4).standard_normal((20_000, 100))
     assert np.isfinite(characteristic_tail_index(normals)[0]).all()
-    with pytest.raises(ValueError, match="num_samples 100 or more for an index"):
-        characteristic_tail_index(normals[:, :99])
+    for estimate in (characteristic_tail_index, quantile_tail_index, log_moment_tail_index):
+        with pytest.raises(ValueError, match="num_samples 100 or more for an index"):
+            estimate(normals[:, :99])
+
+
+def test_quantiles_of_cauchy_samples_are_hardly_ever_those_of_a_normal_law():
+    """10 sets of 20,000 would be one in 2,000, five times what the docstring says. Normal ones are cut off at 2."""
+    cauchy, _ = quantile_tail_index(np.random.default_rng(5).standard_cauchy((20_000, 100)))
+    assert (cauchy == 2).sum() < 10
+    normals, _ = quantile_tail_index(np.random.default_rng(6).standard_normal((20_000, 100)))
+    assert abs((normals == 2).mean() - 0.556) < 5.9 * 0.5 / 20_000**0.5
+    assert abs(normals.mean() - 1.897) < 5.9 * 0.148 / 20_000**0.5
+
+
+def test_log_moments_of_few_normal_samples_are_infinite_and_never_nan():
+    """A variance of log|x| below that of any index: the share of sets, and the scatter of the others, as documented."""
+    normals = np.random.default_rng(7).standard_normal((20_000, 100))
+    index, scale = log_moment_tail_index(normals)
+    share = 0.0607
+    assert abs(np.isinf(index).mean() - share) < 5.9 * (share / 20_000) ** 0.5
+    assert np.isfinite(scale).all()
+    np.testing.assert_allclose(np.quantile(index[np.isfinite(index)], [0.05, 0.95]), [1.31, 5.2], rtol=0.06)
+    np.testing.assert_allclose(jax.jit(log_moment_tail_index)(jnp.asarray(normals[:500]))[0], index[:500], rtol=1e-6)
+    cauchy = np.random.default_rng(8).standard_cauchy((200, 10_000))
+    for samples, right, deviation in ((normals.reshape(200, -1), 2.0, 0.0735), (cauchy, 1.0, 0.015)):
+        found, _ = log_moment_tail_index(samples)
+        assert abs(found.mean() - right) < 5.9 * deviation / 200**0.5 + 0.005
+        assert abs(found.std() / deviation - 1) < 5.9 / 400**0.5
 
 
 def test_block_tail_index_by_hand_and_on_batches():

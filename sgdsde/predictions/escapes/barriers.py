@@ -29,11 +29,12 @@ def kramers_rate(
     none). Traceable. Raises ValueError unless H_min is positive definite and H_s has one negative eigenvalue (NaN
     under a trace). Source: Kramers 1940; Langer 1969; Haenggi, Talkner, Borkovec 1990, eq. 4.56.
     """
-    for name, value in (("hessian_minimum", hessian_minimum), ("hessian_saddle", hessian_saddle)):
-        require_symmetric(name, value, semidefinite=False)
+    hessian_minimum = require_symmetric("hessian_minimum", hessian_minimum, semidefinite=False)
+    hessian_saddle = require_symmetric("hessian_saddle", hessian_saddle, semidefinite=False)
     barrier = jnp.asarray(number("barrier", barrier, above=0.0), float)
     temperature = jnp.asarray(number("temperature", temperature, above=0.0), float)
-    well, saddle = (jnp.atleast_2d(jnp.asarray(h, float)) for h in (hessian_minimum, hessian_saddle))
+    well = jnp.atleast_2d(array("hessian_minimum", hessian_minimum))
+    saddle = jnp.atleast_2d(array("hessian_saddle", hessian_saddle))
     if well.shape != saddle.shape:
         raise ValueError(
             f"hessian_saddle: expected the shape of hessian_minimum, {len(well)} dimensions, got {len(saddle)}"
@@ -90,12 +91,15 @@ def basin_occupations(density: ArrayLike, grid: ArrayLike, borders: ArrayLike) -
             "density, grid, borders: expected shapes (m,), (m,) and (k,), m >= 2, got "
             f"{values.shape, points.shape, borders.shape}"
         )
-    require("grid", jnp.diff(points), lambda steps: steps > 0, "increasing points")
-    require("density", values, lambda value: value >= 0, "0 or more")
+    steps = require("grid", jnp.diff(points), lambda steps: steps > 0, "increasing points")
+    values = require("density", values, lambda value: value >= 0, "0 or more")
     if not is_traced(borders) and not np.all((borders > points[0]) & (borders < points[-1])):
         raise ValueError(f"borders: expected positions inside the grid, {points[0]} to {points[-1]}, got {borders}")
-    require("borders", jnp.diff(borders), lambda steps: steps > 0, "increasing positions")
-    whole = jnp.concatenate([jnp.zeros(1), jnp.cumsum(jnp.diff(points) * (values[1:] + values[:-1]) / 2)])
+    between = require("borders", jnp.diff(borders), lambda steps: steps > 0, "increasing positions")
+    if is_traced(borders):
+        is_right = jnp.all(between > 0) & jnp.all((borders > points[0]) & (borders < points[-1]))
+        borders = jnp.where(is_right, borders, jnp.nan)
+    whole = jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps * (values[1:] + values[:-1]) / 2)])
     cell = jnp.clip(jnp.searchsorted(points, borders, side="right") - 1, 0, points.size - 2)
     into, at_border = borders - points[cell], jnp.interp(borders, points, values)
     below = whole[cell] + into * (values[cell] + at_border) / 2

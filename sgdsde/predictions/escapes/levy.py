@@ -28,8 +28,8 @@ def levy_escape_rate(*, tail_index: ArrayLike, scale: ArrayLike, left: ArrayLike
     Source: Imkeller and Pavlyukevich 2006, theorem 1; C: Samorodnitsky and Taqqu 1994, property 1.2.15.
     """
     require("tail_index", tail_index, lambda number: (number > 0) & (number < 2), "0 < tail_index < 2 (2 has no jumps)")
-    for name, width in (("left", left), ("right", right)):
-        require(name, width, lambda number: number > 0, "a distance > 0, infinite where there is no end")
+    is_distance = lambda number: number > 0, "a distance > 0, infinite where there is no end"
+    left, right = require("left", left, *is_distance), require("right", right, *is_distance)
     require_broadcast(tail_index=tail_index, scale=scale, left=left, right=right)
     alpha, c = array("tail_index", tail_index, above=0.0, below=2.0), array("scale", scale, above=0.0)
     return jump_rate(left, tail_index=alpha, scale=c) + jump_rate(right, tail_index=alpha, scale=c)

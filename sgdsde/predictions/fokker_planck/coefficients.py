@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import is_traced, on_host, require_function
+from sgdsde.predictions.requirements import array, is_traced, on_host, require_function
 
 Convention = Literal["ito", "stratonovich", "haenggi_klimontovich"]
 """Where along a step a state-dependent noise is taken: at its start, in the middle, at its end."""
@@ -33,7 +33,7 @@ def ito_coefficients(drift: Callable, diffusion: Callable, grid: ArrayLike, conv
     require_function(drift=drift)
     axes, steps = uniform_axes(grid)
     finer = [np.linspace(axis[0], axis[-1], 2 * len(axis) - 1) for axis in axes]
-    points = jnp.asarray(np.stack(np.meshgrid(*finer, indexing="ij"), axis=-1).reshape(-1, len(axes)), float)
+    points = array("grid", np.stack(np.meshgrid(*finer, indexing="ij"), axis=-1).reshape(-1, len(axes)))
     shape = [len(axis) for axis in finer]
     require_shapes(drift, diffusion, len(axes), points.dtype)
     found = jax.vmap(lambda params: _in_ito(drift, diffusion, convention, params))(points)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 from jax.typing import ArrayLike
@@ -19,7 +18,7 @@ from sgdsde.predictions.fokker_planck.coefficients import (
     uniform_axes,
 )
 from sgdsde.predictions.grids import points_and_weights
-from sgdsde.predictions.requirements import on_host, require
+from sgdsde.predictions.requirements import array, on_host, require
 
 
 class HelmholtzParts(NamedTuple):
@@ -87,7 +86,7 @@ def entropy_production(density: ArrayLike, current: ArrayLike, diffusion: Callab
             f"got {density.shape} and {current.shape}"
         )
     require("density", density, lambda number: (number >= 0) & np.isfinite(number), "0 or more")
-    flat = jnp.asarray(points.reshape(-1, points.shape[-1]), float)
+    flat = array("grid", points.reshape(-1, points.shape[-1]))
     require_shapes(None, diffusion, points.shape[-1], flat.dtype)
     spread = np.asarray(jax.vmap(lambda params: diffusion_matrix(diffusion, params))(flat), float)
     check_diffusion(spread, flat)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -50,7 +49,7 @@ def one_dimensional_density(
     nodes, shares = np.polynomial.legendre.leggauss(4)
     width = np.diff(grid)
     inside = grid[:-1, None] + width[:, None] * (nodes + 1) / 2
-    points = jnp.asarray(np.concatenate([grid, inside.ravel()])[:, None], float)
+    points = array("grid", np.concatenate([grid, inside.ravel()])[:, None])
     require_shapes(drift, diffusion, 1, points.dtype)
     flow, spread = jax.vmap(lambda params: (drift(params), diffusion_matrix(diffusion, params)))(points)
     flow, spread = np.asarray(flow, float)[:, 0], np.asarray(spread, float)
@@ -109,8 +108,7 @@ def _variance(curvature, additive, multiplicative, learning_rate, batch_size, di
         array("additive", additive, at_least=0.0),
         array("multiplicative", multiplicative, at_least=0.0),
     )
-    require_whole(batch_size=batch_size)
-    batch_size = array("batch_size", batch_size, at_least=1.0)
+    batch_size = array("batch_size", require_whole("batch_size", batch_size), at_least=1.0)
     require_broadcast(
         curvature=curvature, additive=additive, multiplicative=multiplicative, learning_rate=learning_rate,
         batch_size=batch_size,

@@ -48,7 +48,7 @@ def levy_quartic_tail(position: ArrayLike, *, quartic: ArrayLike, tail_index: Ar
     """
     b, c = array("quartic", quartic, above=0.0), array("scale", scale, above=0.0)
     alpha = array("tail_index", tail_index, above=0.0, at_most=2.0)
-    require("position", position, lambda x: x != 0, "away from zero, in the tail")
+    position = require("position", position, lambda x: x != 0, "away from zero, in the tail")
     distance = jnp.abs(array("position", position))
     require_broadcast(position=distance, quartic=b, tail_index=alpha, scale=c)
     return jump_rate(distance, tail_index=alpha, scale=c) / (b * distance**3)

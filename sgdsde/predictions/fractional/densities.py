@@ -70,7 +70,7 @@ def levy_density_evolution(
     if durations.ndim != 1:
         raise ValueError(f"durations: expected shape (num_durations,), got {durations.shape}")
     intervals = np.diff(durations, prepend=0.0)
-    require_positive(durations=durations)
+    require_positive("durations", durations)
     require("durations", intervals, lambda step: step > 0, "times that increase strictly")
     fine = _evolution(motion, initial, intervals)
     coarse = _evolution(motion.on_every_second_point(), initial[::2], intervals)
