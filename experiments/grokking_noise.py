@@ -1,4 +1,4 @@
-"""SGD's noise shortens grokking, the more the larger rate/batch; isotropic noise of the same trace far less, if at all.
+"""SGD's noise shortens grokking, the more the larger rate/batch; isotropic noise of the same trace less, if at all.
 
 A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights
@@ -334,6 +334,9 @@ def checks(config, arrays):
             ratio = log_ratio(arrays, "fine anisotropic", "SGD")[i, j]
             add(f"log time, fine anisotropic SDE over SGD, {cell}", over_seeds(ratio), 0.0, 0.1, "agree",
                 "the matched SDE")  # fmt: skip
+    still = np.log(np.asarray(arrays["test_time"], float)[:, :, KINDS.index("gradient descent")]).mean(axis=1)
+    add("log time of gradient descent, largest rate over smallest", over_seeds(still[-1] - still[0]), 0.0, 0.01,
+        "agree", "full batches: one gradient flow")  # fmt: skip
     lost = {kind: is_lost(arrays, kind) for kind in KINDS}
     num_lost = sum(lost[kind][doses(config) <= COMPLETE].sum() for kind in KINDS)
     add(f"chains of any dynamics that diverge, rate/batch up to {COMPLETE:g}", (num_lost, 0.0), 0.0, 0.0, "agree",

@@ -5,10 +5,10 @@ One layer of attention and one of ReLU neurons, without layer norm, learns m + n
 full-batch AdamW and strong, decoupled weight decay. It is right on the training pairs early, and on the others many
 times later; without decay, from the same starts, it is not. An epoch is one step.
 
-Half of the test pairs (m, n) are mirrors of a training pair (n, m). Most starts learn at once that the order does not
-matter, and wait until they are right on the others too: with q the share of mirrored test pairs, an accuracy A on all
-test pairs is at least (A - q)/(1 - q) on those whose mirror is not trained. Only this is called generalisation: its
-time is the first at which that bound is 95 %, an upper bound itself.
+Half of the test pairs (m, n) are mirrors of a training pair (n, m). A start may learn at once that the order does not
+matter, and wait until it is right on the others too (panel a): with q the share of mirrored test pairs, an accuracy A
+on all test pairs is at least (A - q)/(1 - q) on those whose mirror is not trained. Only this is called generalisation:
+its time is the first at which that bound is 95 %, an upper bound itself.
 
 Key frequencies: the fewest that hold 90 % of the power of the embedding at the end. Restricted loss: over all pairs,
 only these frequencies of the sum m + n left in the logits. Excluded loss: over the training pairs, these frequencies
