@@ -12,7 +12,7 @@ closed form: with random phases they solve the task where there are enough neuro
 Each run has a split and a start of its own, of deviation 0.5/(2N)^(1/3). An epoch is one step. The delay is the first
 epoch of 99 % test accuracy over the first of 99 % training accuracy, recorded every epoch at first and every
 `coarse_every` epochs later. At decay 15 the shrinkage of the weights slows down the memorisation itself, so that its
-short delay says little, and the loss stays near that of output 0.
+short delay says little, and the loss stays not far below that of output 0 (panel c).
 
 What it does not say: six runs of each kind (their splits are the same at every decay), one modulus, one rate. The
 bounds on delays (5 and 4) and on participation ratios (0.06 and 0.6) are this project's, not a paper's. The ratio at
