@@ -93,6 +93,8 @@ def simulate(
     """
     check_dynamics(dynamics, observe)
     num_steps, num_chains, every = checked_counts(num_steps, num_chains, every)
+    if not isinstance(average, bool | np.bool_):
+        raise TypeError(f"average: expected True or False, got {average!r}")
     observe = as_partial(observe)
     start_key, run_key = jax.random.split(one_key(key))
     chains, first_step, first_time = start_chains(dynamics, start, start_key, num_chains)

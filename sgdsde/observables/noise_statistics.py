@@ -24,7 +24,7 @@ from sgdsde.laws import Sampling, minibatch, minibatch_indices, normals
 from sgdsde.measurements.tails import FEWEST, block_tail_index, characteristic_tail_index
 from sgdsde.noise import check_batch, covariance_factor
 from sgdsde.observables.losses import over_examples
-from sgdsde.problem import Problem, gradient, gradient_covariance_trace, weighted_gradient
+from sgdsde.problem import Problem, check_params, gradient, gradient_covariance_trace, weighted_gradient
 from sgdsde.randomness import draw, same_key
 
 __all__ = [
@@ -59,6 +59,7 @@ def sampled_gradient_covariance_trace(
     without replacement, which are all the same.
     """
     num_batches = count("num_batches", num_batches, at_least=2, mend="a variance needs two")
+    check_params(problem, params)
     factor = _factor(problem, batch_size, sampling)
     if factor == 0:
         raise ValueError(f"batch_size: {batch_size} without replacement is every example, which shows no noise")
@@ -101,6 +102,7 @@ def two_batch_moments(
     small_batch_size = check_batch(problem, small_batch_size, sampling, "small_batch_size")
     large_batch_size = check_batch(problem, large_batch_size, sampling, "large_batch_size")
     num_batches = count("num_batches", num_batches)
+    check_params(problem, params)
     if not small_batch_size < large_batch_size:
         raise ValueError(
             f"small_batch_size, large_batch_size: expected the first below the second, got {small_batch_size} and "
@@ -136,6 +138,7 @@ def projected_noise(
     tangents over the examples, and no example gradients.
     """
     batch_size, num_batches = check_batch(problem, batch_size, sampling), count("num_batches", num_batches)
+    check_params(problem, params)
     direction_key, batch_key, gaussian_key = jax.random.split(same_key(key), 3)
     slopes = _projections(problem, direction_key, params)
     slopes = slopes - jnp.mean(slopes, axis=0, keepdims=True)
