@@ -1,4 +1,4 @@
-"""Batch size and speed: up to a critical batch, twice the batch takes half the steps; beyond it, hardly fewer.
+"""Batch size and speed: far below a critical size, twice the batch takes half the steps; far above it, hardly fewer.
 
 The noisy quadratic model: coordinates of curvature h_i = 1/i, i = 1, ..., 10^4, E x_i^2 = 1 at the start, gradient
 noise of variance h_i/B, loss L = (1/2) sum_i h_i E x_i^2; SGD and the heavy ball at a constant rate, tuned so that L

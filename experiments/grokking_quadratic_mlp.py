@@ -1,7 +1,7 @@
 """Weight decay shortens the delay of grokking in a quadratic network, and makes waves of most of its neurons.
 
 f(m, n) = V (W1 e_m + W2 e_n)^2 learns m + n mod 97 from 30 % of the pairs (and, for contrast, 50 %) under a squared
-error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on all others many times
+error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on the others many times
 later: sooner the stronger the weight decay, which for AdamW is decoupled (the update contains -learning_rate *
 weight_decay * weights, as in torch; the loss has no penalty). Meanwhile, under decay, most neurons' weights become
 cosines of one frequency: the inverse participation ratio sum_f (|F_f|/|F|)^4 of their Fourier transform rises from

@@ -58,7 +58,7 @@ SEE = (
     "(one-step law; "
     "simulated within {SGD: decay of u^2 - w^2 | within}), {SGD: decay of u^2 - w^2, not the SDE's | predicted} in the "
     "Ito SDE, 0 in Stratonovich's. At 1.2 times the critical rate over batch {mass of v < 1e-6 at T = 1.2 T_c} of the "
-    "SDE's chains are at 0; of SGD's runs {SGD at T = 1.2 T_c: share diverged} diverge instead."
+    "SDE's chains are below v = 1e-6; of SGD's runs {SGD at T = 1.2 T_c: share diverged} diverge instead."
 )
 
 
