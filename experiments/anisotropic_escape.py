@@ -1,5 +1,5 @@
 """A third of the runs with the gradient's covariance leave a sharp valley for a flat one; of those with isotropic noise
-of the same trace about one in eighty.
+of the same trace about one in a hundred.
 
 Two dimensions, 100 examples x, per-example loss
 

@@ -22,7 +22,8 @@ law, one seed, 65,536 chains; the law of the loss is compared at one time, to 0.
 is that of the current averaged over 24 x 24 cells, less than the plane's (the line in the figure); outside the cells
 nothing is seen. In the quadratic everything is compared with the exact law of the finite step, which is half a per cent
 from the Fokker-Planck equation's at this rate. In the double well we know no such law: the current is compared with
-the SDE's and comes out larger, by the order of rate x curvature / 2 = 0.01, a finite-step effect not predicted here.
+the SDE's and comes out larger, by less than 1.6 %, of the order of rate x curvature / 2 = 0.01: resolved as different,
+presumably by the finite step, which is not predicted here.
 Cells hardly visited, whose error is not known, are left out.
 """
 
@@ -37,11 +38,12 @@ from jax.tree_util import Partial
 from sgdsde import Check, Problem, landscapes, measurements, predictions, sgd, simulate, style
 from sgdsde.problems.tilts import gaussian_tilts
 
-SEE = """The measured stream lines lie on the predicted ones. From angle 0 to 45 degrees between noise and Hessian, at
-anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle 45, l1/l2 = 6 | predicted} (met within
-{entropy at angle 45, l1/l2 = 6 | within}), while the loss keeps its mean 1 within
-{mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within
-{law of the loss at angle 45, l1/l2 = 6 | within} at every angle."""
+SEE = """In every cell but those hardly visited the measured current of the quadratics is within {current at angle 45,
+l1/l2 = 6: worst cell, over the largest current at 45 | within} of the largest from the predicted one. From angle 0 to
+45 degrees between noise and Hessian, at anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle
+45, l1/l2 = 6 | predicted} (met within {entropy at angle 45, l1/l2 = 6 | within}), while the loss keeps its mean 1
+within {mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within {law of the loss at angle 45,
+l1/l2 = 6 | within} at every angle."""
 
 
 @dataclass(frozen=True)
@@ -408,11 +410,12 @@ def checks(config, arrays):
     fields = arrays["wells_current"], arrays["wells_current_error"]
     _, current, entropy = expected_wells(config)
     grid, solution = solved(config)
-    source = "Fokker-Planck equation, Ito"
+    source, larger = "Fokker-Planck equation, Ito", "not predicted: the finite step"
     gap, error = worst_cell(*fields, current, np.abs(current).max())
     flow = worst_cell(*fields, 0 * current, np.abs(current).max())
     found += [
         Check("double well: current / predicted", *with_one(slope(*fields, current)), 0.016, "agree", source),
+        Check("double well: current / predicted, over 1", *with_one(slope(*fields, current)), 0, "above", larger),
         Check("double well: worst cell, over the largest current", gap, 0, error, WORST_WELLS, "agree", source),
         Check("double well: largest current, no equilibrium", *beside_zero(flow), 0, "differ", "Gibbs"),
     ]
@@ -546,7 +549,7 @@ def loss_panel(panel, config, arrays):
                 linestyle="none", label=f"{angle:g}°, $l_1/l_2$ = {ratio:g}",
             )  # fmt: skip
     panel.set(
-        xscale="log", xlim=(0.02, 15), ylim=(-0.01, 0.018), title="(f) the loss sees none of it", xlabel="loss",
-        ylabel="fraction below, less that at 0°",
+        xscale="log", xlim=(0.02, 15), ylim=(-0.01, 0.018), title="(f) the law of the loss, less that at 0°",
+        xlabel="loss", ylabel="fraction of chains below, difference",
     )  # fmt: skip
     panel.legend(ncols=2)

@@ -17,11 +17,11 @@ grid.
 
 What it does not say: distances are largest gaps between distribution functions of x, from n = 32,000 end points for
 each rate and dynamics; the largest gap of a sample is never 0. That x and y are independent under the isotropic SDE is
-seen in their covariance and in the mean of y at given x, not in every moment. What separates SGD along x from Gibbs at
-T_x vanishes with the rate; it is judged at the largest one, at the place where the exact law says that it is largest,
-and not for every temperature. The SDEs take four microsteps a step, which moves them a little from continuous time,
-inside the tolerance. Of the Levy SDE, distances to Gibbs are to the nearest of 400 temperatures from T/4 to 16 T, and
-their error is a bound for a minimised distance. Rates, barrier and covariance are this project's choice. A more
+seen in their covariance and in the mean of y in eleven bins of x, not in every moment. What separates SGD along x from
+Gibbs at T_x vanishes with the rate; it is judged at the largest one, at the place where the exact law says that it is
+largest, and not for every temperature. The SDEs take four microsteps a step, which moves them a little from continuous
+time, inside the tolerance. Of the Levy SDE, distances to Gibbs are to the nearest of 400 temperatures from T/4 to 16 T,
+and their error is a bound for a minimised distance. Rates, barrier and covariance are this project's choice. A more
 correlated or less unequal covariance moves T_x/T and the covariance of x and y.
 
 Source: T = eta v/2 for noise covariance v I: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); a constant Sigma that does
@@ -339,6 +339,13 @@ def joint_checks(config, arrays, i, rate, label):
         found.append(
             Check(f"{name}: variance of y", moment[1, 1], float(predicted[0, 0]), error[1, 1], 0.05, "agree", source)
         )
+        if "isotropic, " in name and "anisotropic" not in name:
+            means, errors = arrays["mean_y"][i, j], arrays["mean_y_error"][i, j]
+            largest, source_of_mean = means[np.argmax(np.abs(means))], "Gibbs: y knows nothing of x"
+            found.append(
+                Check(f"{name}: mean of y at given x, farthest from 0", largest, 0, errors.max(), 0.065, "agree",
+                      source_of_mean)
+            )  # fmt: skip
         covariance = f"{name}: covariance of x and y"
         if "anisotropic" in name:
             label_of_ratio, source = (

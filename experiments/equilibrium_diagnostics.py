@@ -368,7 +368,8 @@ def plot(config, arrays):
     ratio_panel(axes[0, 1], config, arrays)
     lag_panel(axes[1, 0], config, arrays)
     entropy_panel(axes[1, 1], config, arrays)
-    figure.supxlabel("bars: 5.9 standard errors, in (c) one; where H and C commute every current is 0", fontsize=8)
+    words = "bars: 5.9 standard errors, in (c) one; (a): beyond the third line few chains are"
+    figure.supxlabel(words, fontsize=8)
     return figure
 
 

@@ -16,8 +16,8 @@ Sigma the covariance of one example's gradient, L the loss; |S| the determinant)
 
 on six noises: Sigma = 1, Sigma = 2, Sigma = 0.4 + 0.6 x^2 and the blowtorch Sigma = 1 + tanh(5 x)/2 in a double well
 of equal wells, barrier (x^2 - 1)^2; and two constant matrices in a two-dimensional quadratic, of which one commutes
-with the Hessian. With Sigma constant and commuting most of them are one; beyond it they part. Noise that depends on x
-is true example noise, L + z G(x) with G' = sqrt(Sigma), the z symmetric about 0: skewed ones would give SGD a
+with the Hessian. With Sigma constant and commuting several of them are one; beyond it they part. Noise that depends on
+x is true example noise, L + z G(x) with G' = sqrt(Sigma), the z symmetric about 0: skewed ones would give SGD a
 third cumulant, which no Fokker-Planck equation knows.
 
 Source: Gardiner, Stochastic Methods, section 5.2 (Ito); Landauer 1975, J. Stat. Phys. 13, 1 (the blowtorch); Mandt,

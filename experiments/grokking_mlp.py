@@ -19,9 +19,9 @@ that never crosses is censored at the end and shown hollow. The delay is the tim
 99 % training accuracy.
 
 What it does not say: 12 runs of each kind on one split of the pairs into train and test, at one weight decay. With ReLU
-4 of the 12 did not generalise by the end; no mean is taken over the others, all count. That no run without decay
-generalises is said of this many steps only. No paper has just these sizes: they are what trains on two cores in
-minutes, and the bounds are this project's.
+some did not generalise by the end (panel c counts them); no mean is taken over the others, all count. That no run
+without decay generalises is said of this many steps only. No paper has just these sizes: they are what trains on two
+cores in minutes, and the bounds are this project's.
 
 Source: Power et al. 2022 (arXiv 2201.02177), the phenomenon; Nanda et al. 2023 (2301.05217), restricted and excluded
 loss, on a transformer (`grokking_transformer`).
@@ -214,7 +214,7 @@ def draw_accuracies(panel, arrays):
     panel.plot([], [], color="grey", linestyle=":", label="train")
     panel.set(xscale="log", xlabel="step", ylabel="accuracy (%), median and quartiles", ylim=(-2, 104))
     panel.set_title("(a)")
-    panel.legend(loc="center", bbox_to_anchor=(0.45, 0.5), fontsize=7)
+    panel.legend(loc="lower left", bbox_to_anchor=(0.2, 0.04), fontsize=7)
 
 
 def draw_losses(panel, arrays):

@@ -1,4 +1,4 @@
-"""SGD's noise shortens grokking, the more the larger rate/batch; isotropic noise of the same trace far less, if at all.
+"""SGD's noise shortens grokking, the more the larger rate/batch; isotropic noise of the same trace less, if at all.
 
 A quadratic network learns m + n mod p from some of the p^2 pairs. It memorises them at
 once and generalises much later, while weight decay shrinks what only memorises. Each seed starts at the same weights
@@ -334,6 +334,9 @@ def checks(config, arrays):
             ratio = log_ratio(arrays, "fine anisotropic", "SGD")[i, j]
             add(f"log time, fine anisotropic SDE over SGD, {cell}", over_seeds(ratio), 0.0, 0.1, "agree",
                 "the matched SDE")  # fmt: skip
+    still = np.log(np.asarray(arrays["test_time"], float)[:, :, KINDS.index("gradient descent")]).mean(axis=1)
+    add("log time of gradient descent, largest rate over smallest", over_seeds(still[-1] - still[0]), 0.0, 0.01,
+        "agree", "full batches: one gradient flow")  # fmt: skip
     lost = {kind: is_lost(arrays, kind) for kind in KINDS}
     num_lost = sum(lost[kind][doses(config) <= COMPLETE].sum() for kind in KINDS)
     add(f"chains of any dynamics that diverge, rate/batch up to {COMPLETE:g}", (num_lost, 0.0), 0.0, 0.0, "agree",
@@ -437,7 +440,7 @@ def draw_ratios(axes, config, arrays):
         for place in np.flatnonzero(count < config.num_chains):
             axes.annotate(
                 f"{count[place]}/{config.num_chains}", (where[place], middle[place]), textcoords="offset points",
-                xytext=(6 * np.sign(shift), -12), ha="left" if shift > 0 else "right", fontsize=7,
+                xytext=(6 * np.sign(shift), -22 if shift > 0 else -12), ha="left" if shift > 0 else "right", fontsize=7,
             )  # fmt: skip
     line = np.linspace(0, 1.05 * dose.max(), 50)
     slope = np.mean(dose_slope(config, arrays, "SGD", LINE))
@@ -450,7 +453,7 @@ def draw_ratios(axes, config, arrays):
     sdes = ("anisotropic", "fine anisotropic")
     lost = sum(is_lost(arrays, kind).reshape(dose.size, -1)[order][-1].sum() for kind in sdes)
     words = f"at rate/batch {dose.max():g}, {lost} of {2 * config.num_chains} chains\nof the anisotropic SDEs diverge"
-    axes.text(0.98, 0.58, words, transform=axes.transAxes, ha="right", fontsize=7)
+    axes.text(0.98, 0.97, words, transform=axes.transAxes, ha="right", va="top", fontsize=7)
     axes.set(xlabel="learning rate / batch size", ylabel="time to 99 % over gradient descent's", yscale="log",
              xlim=(0, 1.08 * dose.max()), ylim=(0.5, 1.25),
              title="(b) paired by start, bars: 2 standard errors")  # fmt: skip

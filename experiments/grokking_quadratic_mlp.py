@@ -1,7 +1,7 @@
 """Weight decay shortens the delay of grokking in a quadratic network, and makes waves of most of its neurons.
 
 f(m, n) = V (W1 e_m + W2 e_n)^2 learns m + n mod 97 from 30 % of the pairs (and, for contrast, 50 %) under a squared
-error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on all others many times
+error, with full-batch AdamW. It is right on the pairs it has seen within a few epochs, and on the others many times
 later: sooner the stronger the weight decay, which for AdamW is decoupled (the update contains -learning_rate *
 weight_decay * weights, as in torch; the loss has no penalty). Meanwhile, under decay, most neurons' weights become
 cosines of one frequency: the inverse participation ratio sum_f (|F_f|/|F|)^4 of their Fourier transform rises from
@@ -12,7 +12,7 @@ closed form: with random phases they solve the task where there are enough neuro
 Each run has a split and a start of its own, of deviation 0.5/(2N)^(1/3). An epoch is one step. The delay is the first
 epoch of 99 % test accuracy over the first of 99 % training accuracy, recorded every epoch at first and every
 `coarse_every` epochs later. At decay 15 the shrinkage of the weights slows down the memorisation itself, so that its
-short delay says little, and the loss stays near that of output 0.
+short delay says little, and the loss stays not far below that of output 0 (panel c).
 
 What it does not say: six runs of each kind (their splits are the same at every decay), one modulus, one rate. The
 bounds on delays (5 and 4) and on participation ratios (0.06 and 0.6) are this project's, not a paper's. The ratio at

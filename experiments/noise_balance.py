@@ -17,7 +17,7 @@ at the microstep used. The limit of small steps, 4 T E g, is below both, by 2 % 
 
 SGD itself, batches of one example, has another law than its SDE, and nearer to it the smaller the rate. Above T_c it
 does not collapse: near v = 0 its log v grows by E 2 log|1 + 2 rate x y| a step, positive at every rate shown, where the
-SDE's grows by 4 rate (b2 - T a3). It diverges instead, and so do most runs at 0.6 T_c, only later.
+SDE's grows by 4 rate (b2 - T a3). It diverges instead, and so do most runs at 0.6 T_c.
 
 Source: Ziyin, Li, Ueda 2023 (arXiv 2308.06671).
 Command: `sgdsde reproduce noise_balance`.
@@ -54,10 +54,11 @@ from sgdsde.pytrees import pytree
 from sgdsde.randomness import draw
 
 SEE = (
-    "u^2 - w^2 of two layers decays at {SGD: decay of u^2 - w^2 | predicted} a unit of time under SGD (one-step law; "
+    "The imbalance u^2 - w^2 of two layers decays at {SGD: decay of u^2 - w^2 | predicted} a unit of time under SGD "
+    "(one-step law; "
     "simulated within {SGD: decay of u^2 - w^2 | within}), {SGD: decay of u^2 - w^2, not the SDE's | predicted} in the "
     "Ito SDE, 0 in Stratonovich's. At 1.2 times the critical rate over batch {mass of v < 1e-6 at T = 1.2 T_c} of the "
-    "SDE's chains are at 0; of SGD's runs {SGD at T = 1.2 T_c: share diverged} diverge instead."
+    "SDE's chains are below v = 1e-6; of SGD's runs {SGD at T = 1.2 T_c: share diverged} diverge instead."
 )
 
 
@@ -502,7 +503,7 @@ def plot(config, arrays):
         row, error = arrays["median"][i], arrays["median_error"][i]
         medians.errorbar(ends, row, error, **look, markersize=3, label=f"T = {factor:g} $T_c$")
     medians.axhline(np.log(1e-6), color="grey", linewidth=0.8, linestyle=":")
-    medians.text(ends[-1], np.log(1e-6) + 2, "v = 1e-6", ha="right", fontsize=7)
+    medians.text(ends[-1], np.log(1e-6) - 2, "v = 1e-6", ha="right", va="top", fontsize=7)
     medians.set(xlabel="time s of the clock", ylabel="median of log v", title="(b) the SDE collapses above $T_c$")
     medians.legend(fontsize=7)
     plot_growth(growths, config, arrays)

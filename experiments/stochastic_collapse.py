@@ -394,9 +394,7 @@ def plot(config, arrays):
         linestyle="none", label=f"simulated, time {end:g}",
     )  # fmt: skip
     moments.axvline(critical, color="grey", linewidth=0.8, linestyle=":")
-    moments.set(
-        xlabel="noise strength z", ylabel="second moment of x", title="(b) the origin attracts at $z^2 > 2\\mu$"
-    )
+    moments.set(xlabel="noise strength z", ylabel="second moment of x", title="(b) second moment (dotted: threshold)")
     fractions = arrays["collapsed"][first:]
     for k, time in enumerate(times(config)):
         at = fractions[:, record_of(config, time, fractions.shape[1])]

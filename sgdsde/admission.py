@@ -74,7 +74,7 @@ def check_length(dynamics: Dynamics, first_step: Any, num_steps: int) -> None:
             "microsteps or more, which is all that the counter of random numbers holds; begin another run, with "
             "another key"
         )
-    check_schedule(getattr(dynamics, "learning_rate", None), done, num_steps)
+    check_schedule(getattr(dynamics, "learning_rate", None), done, num_steps, dynamics.problem)
 
 
 def check_step(dynamics: Dynamics, observe: Callable, keys: jax.Array, chains: Chains) -> None:

@@ -11,6 +11,7 @@ an interrupted run and an undisturbed one agree in every bit on the same machine
 import contextlib
 import contextvars
 import hashlib
+import os
 import re
 import shutil
 import time as clock
@@ -24,6 +25,7 @@ import jax
 import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.arguments import is_traced, real
 from sgdsde.ensemble import Chains
 
 __all__ = ["Checkpoint", "checkpoint_of", "checkpoints"]
@@ -51,15 +53,18 @@ def checkpoints(folder: Any, *, seconds: Any = 60.0) -> Iterator[None]:
     Ctrl-C, on SIGTERM, and when it ends, unless that took less than two seconds; and goes on from what it finds there.
 
     What is found counts only for the same calls in the same order, with the same code, values, keys and precision:
-    anything else begins anew beside it. Delete the folder when its result is safe. Raises ValueError for a negative
-    time, NotADirectoryError where a file has that name.
+    anything else begins anew beside it. Delete the folder when its result is safe. Raises TypeError or ValueError
+    for what is no folder's name or no time, NotADirectoryError where a file has that name.
     """
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise TypeError(f"folder: expected the name of a folder, such as 'runs/long', got {folder!r}")
     path = Path(folder).absolute()
-    if not seconds >= 0:
+    time = real("seconds", seconds, "a number >= 0, the time between two checkpoints")
+    if time is None or time.shape or not time >= 0:
         raise ValueError(f"seconds: expected a time >= 0 between two checkpoints, got {seconds!r}")
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"checkpoints: {folder} is a file; name a folder")
-    token = _folder.set(_Folder(path, float(seconds)))
+    token = _folder.set(_Folder(path, float(time)))
     try:
         yield
     finally:
@@ -67,13 +72,14 @@ def checkpoints(folder: Any, *, seconds: Any = 60.0) -> Iterator[None]:
 
 
 def checkpoint_of(step: Callable, arguments: tuple, values: Any) -> "Checkpoint | None":
-    """The place of the next simulation within `checkpoints`, None outside of it. Its fingerprint: what is computed,
-    as the trace of `step(*arguments)`, and the numbers in `values`."""
+    """The place of the next simulation within `checkpoints`, None outside of it and for one that is traced. Its
+    fingerprint: what is computed, as the trace of `step(*arguments)`, and the numbers in `values`."""
     folder = _folder.get()
-    if folder is None:
+    fingerprint = None if folder is None else _fingerprint(step, arguments, values)
+    if folder is None or fingerprint is None:
         return None
     folder.count += 1
-    name = f"{folder.count:03d}-{_fingerprint(step, arguments, values)[:16]}"
+    name = f"{folder.count:03d}-{fingerprint[:16]}"
     now = clock.monotonic()
     return Checkpoint(folder.path / name, folder.seconds, now, now)
 
@@ -196,8 +202,11 @@ def _digest(leaves: list) -> np.ndarray:
     return np.frombuffer(total.digest(), np.uint8)
 
 
-def _fingerprint(step: Callable, arguments: tuple, values: Any) -> str:
+def _fingerprint(step: Callable, arguments: tuple, values: Any) -> str | None:
+    """None where a function holds a value that something else traces."""
     closed = jax.make_jaxpr(step)(*arguments)
+    if is_traced(closed.consts):
+        return None
     text = re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))  # the computation, without places in memory
     total = hashlib.sha256(repr((text, jax.__version__)).encode())
     for leaf in (*closed.consts, *tree_leaves(values)):

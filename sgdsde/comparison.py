@@ -19,7 +19,7 @@ from sgdsde.laws import Sampling
 from sgdsde.measurements.discrepancies import energy_distance
 from sgdsde.measurements.distances import cdf_distance_two_samples
 from sgdsde.problem import Problem, loss
-from sgdsde.randomness import counter_key
+from sgdsde.randomness import one_key
 from sgdsde.simulation import simulate
 
 __all__ = ["Comparison", "compare"]
@@ -163,7 +163,7 @@ def compare(
         kinds += () if tail_index is None else (noise.anisotropic_levy,)
     chosen = _named(kinds)
     start = problem.init if start is None else start
-    keys = jax.random.split(counter_key(key), len(chosen) + 2)
+    keys = jax.random.split(one_key(key), len(chosen) + 2)
     at = problem.init(keys[0]) if at is None else at
     observable = "loss" if observe is None else getattr(observe, "__name__", "observable")
     observe = Partial(loss, problem) if observe is None else observe

@@ -21,6 +21,7 @@ from jax.tree_util import tree_map
 
 __all__ = [
     "CHAINS",
+    "ClosesOverTraced",
     "agreed",
     "as_arrays",
     "chains_at_once",
@@ -44,6 +45,11 @@ BYTES_PER_GROUP = 2**19
 """of one block's random numbers: what stays in a core's second cache"""
 MULTIPLE = 64
 """chains in a loop's iteration with the widest vectors; the rest of a group is taken one by one"""
+
+
+class ClosesOverTraced(Exception):
+    """A function holds a value that something else traces (a schedule made of a rate that is being vmapped): what is
+    compiled ahead has no place for it."""
 
 
 def parts(num_chains: int, bytes_per_chain: int) -> list[slice]:
@@ -125,6 +131,7 @@ def executable(function: Callable, arguments: tuple, *, donated: int | tuple[()]
 
     Compiled ahead, because a thread does not see the settings of the one that started it (`jax.enable_x64()` and the
     like), and because only the outermost function may choose the compiler's options: the width of vectors on a CPU.
+    Raises ClosesOverTraced where that cannot be.
     """
     settings: Any = jax.config
     leaves, structure = jax.tree.flatten(as_arrays(arguments))
@@ -138,6 +145,8 @@ def executable(function: Callable, arguments: tuple, *, donated: int | tuple[()]
 def _compiled(function, structure, shapes, donated, static, settings):
     jitted = jax.jit(functools.partial(function, **dict(static)), donate_argnums=donated)
     traced = jitted.trace(*structure.unflatten(shapes))
+    if len(traced.jaxpr.in_avals) > len(shapes):
+        raise ClosesOverTraced
     on_cpu = jax.default_backend() == "cpu"
     width = 256 if on_cpu and _steps_multiply_matrices(getattr(traced.jaxpr, "jaxpr", traced.jaxpr)) else 512
     return traced.lower().compile(compiler_options={"xla_cpu_prefer_vector_width": str(width)} if on_cpu else None)

@@ -26,6 +26,7 @@ from sgdsde.tracing import shapes_of
 __all__ = [
     "Problem",
     "check_params",
+    "check_problem",
     "coordinate_variances",
     "example_gradients",
     "gradient",
@@ -90,15 +91,26 @@ class Problem:
         return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
+def check_problem(problem: Any) -> None:
+    """Raise TypeError unless it is a Problem."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}; make it with Problem(...)")
+
+
 def check_params(problem: Problem, params: Any, name: str = "params") -> None:
-    """Raise TypeError or ValueError unless `params` has the structure and the shapes of problem.init's: a loss that is
-    elementwise takes others in silence, and answers for parameters that are not the problem's."""
+    """Raise TypeError or ValueError unless `params` has the structure and the shapes of problem.init's and is floating
+    point: a loss that is elementwise takes others in silence, and answers for parameters that are not the problem's."""
+    check_problem(problem)
     like = problem.params_like
     if jax.tree.structure(params) != jax.tree.structure(like):
         raise TypeError(
             f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {jax.tree.structure(params)}"
         )
     for (path, leaf), want in zip(tree_leaves_with_path(params), tree_leaves(like), strict=True):
+        kind = getattr(leaf, "dtype", type(leaf))
+        if not (kind is float or (hasattr(leaf, "dtype") and jnp.issubdtype(kind, jnp.floating))):
+            given = getattr(kind, "name", None) or getattr(kind, "__name__", str(kind))
+            raise TypeError(f"{name}{keystr(path)}: expected {want.dtype} as problem.init gives, got {given}")
         if np.shape(leaf) != want.shape:
             raise ValueError(
                 f"{name}{keystr(path)}: expected shape {want.shape} as problem.init gives, got {np.shape(leaf)}; give "
@@ -256,6 +268,8 @@ def _check_examples(examples: Any) -> None:
         found = ", ".join(
             f"{name} {'is a scalar' if length is None else f'has {length}'}" for name, length in lengths.items()
         )
+        if isinstance(examples, list | tuple) and all(leaf.ndim == 0 for _, leaf in leaves):
+            found += "; a list or tuple is a pytree of its entries, so write jnp.array([...]) for one array of numbers"
         raise ValueError(f"Problem.examples: every array needs the same leading axis num_examples >= 1, but {found}")
     for path, leaf in leaves:
         inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)

@@ -31,6 +31,7 @@ __all__ = [
     "key_words",
     "num_variates",
     "one_key",
+    "same_key",
     "scalar_pairs",
 ]
 
@@ -70,7 +71,13 @@ def counter_key(key: Any) -> jax.Array:
 
 def one_key(key: Any) -> jax.Array:
     """`counter_key(key)`. Raises TypeError where it is no key, or many of them."""
-    key = counter_key(key)
+    return counter_key(same_key(key))
+
+
+def same_key(key: Any) -> jax.Array:
+    """The key itself, of any implementation; a raw one as a key. Raises TypeError where it is no key, or many."""
+    if not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
+        key = _wrapped(key)
     if key.shape != ():
         raise TypeError(
             f"key: expected one key, got {key.size} of shape {key.shape}; take one of them, or run all by jax.vmap "

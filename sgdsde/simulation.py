@@ -19,6 +19,7 @@ from sgdsde.admission import check_dynamics, check_length, check_step, checked_c
 from sgdsde.arguments import is_traced
 from sgdsde.checkpointing import checkpoint_of
 from sgdsde.devices import (
+    ClosesOverTraced,
     agreed,
     as_arrays,
     executable,
@@ -39,6 +40,7 @@ from sgdsde.progress import announce, bar_of
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import num_variates, one_key
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
+from sgdsde.standstill import warn_where_nothing_moves
 from sgdsde.starting import description, start_chains
 from sgdsde.stepping import kernel_agrees, pairs_per_block
 from sgdsde.times import record_times
@@ -91,6 +93,8 @@ def simulate(
     """
     check_dynamics(dynamics, observe)
     num_steps, num_chains, every = checked_counts(num_steps, num_chains, every)
+    if not isinstance(average, bool | np.bool_):
+        raise TypeError(f"average: expected True or False, got {average!r}")
     observe = as_partial(observe)
     start_key, run_key = jax.random.split(one_key(key))
     chains, first_step, first_time = start_chains(dynamics, start, start_key, num_chains)
@@ -104,13 +108,16 @@ def simulate(
     times = record_times(dynamics, first_step, first_time, every, num_records)
     options = {"average": average, "block": pairs_per_block(dynamics, every, num_chains)}
     made_by = description(dynamics)
-    if is_traced((jnp.zeros(()), dynamics, observe, keys, chains)):
+    what = dynamics, observe, keys, chains, first_step, every
+    is_known = not is_traced((jnp.zeros(()), dynamics, observe, keys, chains))
+    try:
+        ended = _from_host(*what, dict(options), shapes, (steps, times), made_by) if is_known else None
+    except ClosesOverTraced:
+        ended = None
+    if ended is None:
         announce(num_steps * num_chains, (tree_structure((dynamics, observe)), num_chains, num_records))
-        what = as_arrays((dynamics, observe, keys, chains, first_step, every))
-        chains, observed = forward_only(_traced_once(*what, count=num_records, capacity=num_records, **options))
-    else:
-        what = dynamics, observe, keys, chains, first_step, every
-        chains, observed = _from_host(*what, options, shapes, (steps, times), made_by)
+        ended = forward_only(_traced_once(*as_arrays(what), count=num_records, capacity=num_records, **options))
+    chains, observed = ended
     if average:
         observed = mean_and_error(observed, num_chains)
     return Trajectory(observed, steps, times, chains.state, chains.diverged_at, made_by)
@@ -152,6 +159,8 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, shap
             began = clock.perf_counter()
             ensemble, seen = advance(ensemble, first_step + done, length, count)
             seconds = clock.perf_counter() - began
+            if done == 0:
+                warn_where_nothing_moves(dynamics, chains, ensemble[0], int(first_step), num_steps)
             if (into + length) % every == 0:
                 stretch = seen()
                 records.extend(tree_map(lambda leaf, i=i: leaf[i], stretch) for i in range(count))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 import zlib
 from collections.abc import Iterator
 from types import CodeType, FunctionType
@@ -13,6 +14,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map, tree_structure
 
 from sgdsde.arguments import is_traced
+from sgdsde.casting import LOSS_WORTH_SAYING
 from sgdsde.dynamics.contract import Dynamics
 from sgdsde.ensemble import Chains, Trajectory, chain_keys, with_own_keys
 from sgdsde.memory import check_chains
@@ -79,9 +81,33 @@ def _each_chains(start: Any, like: Any, num_chains: int) -> Any:
 def _given(leaf: Any, like: Any) -> jax.Array:
     """A start's leaf: Python numbers and lists take the precision of init's parameters, arrays keep their own."""
     try:
-        return jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, like.dtype)
+        array = jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, like.dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"start: expected arrays of numbers, got {_kind(leaf)}") from error
+    if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype == np.float64 and array.dtype == np.float32:
+        _say_what_rounding_takes(np.asarray(leaf), np.asarray(array), like)
+    return array
+
+
+def _say_what_rounding_takes(given: np.ndarray, cast: np.ndarray, like: Any) -> None:
+    """Of a start in float64 where JAX is set to 32 bits; of an ensemble, beside the spread of its chains."""
+    said = "start: float64 is cast to float32, because jax_enable_x64 is off"
+    is_lost = np.isfinite(given) & ~np.isfinite(cast)
+    if is_lost.any():
+        raise ValueError(
+            f"{said}, and numbers like {given[is_lost].flat[0]:.6g} do not fit; rescale the parameters, or set "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+    if given.ndim == like.ndim + 1 and given.size and np.isfinite(given).all():
+        error, spread = np.abs(cast - given).max(axis=0), np.ptp(given, axis=0)
+        share = np.where(spread > 0, error / np.where(spread > 0, spread, 1), 0)
+        worst = np.argmax(share)
+        if share.flat[worst] > LOSS_WORTH_SAYING:
+            warnings.warn(
+                f"{said}, which rounds numbers by up to {error.flat[worst]:.2g} where chains spread over "
+                f"{spread.flat[worst]:.2g}; shift the parameters towards 0, or enable 64-bit numbers",
+                stacklevel=6,
+            )
 
 
 def _kind(value: Any) -> str:

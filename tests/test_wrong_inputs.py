@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "wrong_inputs"
-TABLES = ["of_predictions", "of_measurements"]
+TABLES = ["of_predictions", "of_measurements", "of_dynamics"]
 
 
 def findings(*arguments):

@@ -82,20 +82,26 @@ def check_learning_rate(learning_rate: Any, problem: Problem) -> Any:
         return learning_rate
     mend = "give one number or a schedule of the integer step, and sweep rates with jax.vmap over the dynamics"
     rate = number("learning_rate", learning_rate, above=0.0, mend=mend)
-    if not is_traced(rate) and float(rate) < 1e-30:
-        precisions = {leaf.dtype for leaf in tree_leaves(problem.params_like)}
-        for dtype in (dtype for dtype in precisions if float(rate) < jnp.finfo(dtype).tiny):
-            raise ValueError(
-                f"learning_rate: {learning_rate} is 0 in {dtype}, the precision of the parameters, so that nothing "
-                "would move; scale the loss, or make the parameters float64 (jax_enable_x64)"
-            )
+    if not is_traced(rate):
+        _check_underflow(float(rate), problem)
     return rate
 
 
-def check_schedule(learning_rate: Any, first_step: int, num_steps: int) -> None:
+def _check_underflow(rate: float, problem: Problem) -> None:
+    if rate >= 1e-30:
+        return
+    precisions = {leaf.dtype for leaf in tree_leaves(problem.params_like)}
+    for dtype in (dtype for dtype in precisions if rate < jnp.finfo(dtype).tiny):
+        raise ValueError(
+            f"learning_rate: {rate:.6g} is 0 in {dtype}, the precision of the parameters, so that nothing "
+            "would move; scale the loss, or make the parameters float64 (jax_enable_x64)"
+        )
+
+
+def check_schedule(learning_rate: Any, first_step: int, num_steps: int, problem: Problem | None = None) -> None:
     """Look at a schedule at nine of these steps. Raises TypeError unless it gives one real number and can be traced,
-    ValueError where it raises, or gives what is negative, NaN or infinite. A number is no schedule; of a traced one the
-    kind is checked."""
+    ValueError where it raises, or gives what is negative, NaN or infinite, or for a problem at most a rate that is 0
+    in its parameters' precision. A number is no schedule; of a traced one the kind is checked."""
     if not callable(learning_rate):
         return
     learning_rate = as_partial(learning_rate)
@@ -118,6 +124,8 @@ def check_schedule(learning_rate: Any, first_step: int, num_steps: int) -> None:
             f"learning_rate: expected {name} to give a finite number >= 0 at every step, got {rates[wrong[0]]:.6g} at "
             f"step {steps[wrong[0]]}"
         )
+    if problem is not None and np.max(rates) > 0:  # a schedule may be 0, in a warm-up or after its end
+        _check_underflow(float(np.max(rates)), problem)
 
 
 def probe(learning_rate: Any, steps: np.ndarray) -> np.ndarray | None:

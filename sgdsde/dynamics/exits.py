@@ -4,13 +4,13 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.tree_util import tree_leaves, tree_map
 
 from sgdsde.dynamics.contract import Dynamics, State, derived_draw
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial, pytree
+from sgdsde.tracing import shapes_of
 
 __all__ = ["ExitMemory", "FirstExit", "first_exit"]
 
@@ -45,8 +45,11 @@ def first_exit(dynamics: Dynamics, inside: Callable) -> "FirstExit":
     """
     if not callable(inside):
         raise TypeError(f"inside: expected a function params -> bool, got {inside!r}")
+    if not isinstance(dynamics, Dynamics):
+        raise TypeError(f"dynamics: expected what sgd, optimizer, match or euler_maruyama make, got {dynamics!r}")
     inside = as_partial(inside)
-    found = jax.eval_shape(inside, dynamics.problem.params_like)
+    like = dynamics.problem.params_like
+    found = shapes_of("inside", inside, like, expected="a function params -> bool of one chain's params alone")
     if getattr(found, "shape", None) != () or found.dtype != jnp.bool_:
         raise TypeError(f"inside: expected one truth value for the params of one chain, got {found}; use jnp.all")
     return FirstExit(dynamics, inside)

@@ -10,7 +10,7 @@ from jax.tree_util import tree_map
 
 from sgdsde.arguments import is_traced, known, number
 from sgdsde.dynamics.langevin import EulerMaruyama
-from sgdsde.problem import Problem, gradient
+from sgdsde.problem import Problem, check_params, gradient
 
 __all__ = ["diffrax_terms", "gradient_flow"]
 
@@ -21,6 +21,7 @@ def gradient_flow(problem: Problem, start: Any, times: Any, *, rtol: float = 1e-
     diffrax's adaptive Tsit5; time is the sum of learning rates, as everywhere. The error of the solver is returned as
     its exception (diffrax raises where a step fails).
     """
+    check_params(problem, start, "start")
     known("times", times)
     rtol, atol = number("rtol", rtol, at_least=0.0), number("atol", atol, at_least=0.0)
     times = jnp.asarray(times)

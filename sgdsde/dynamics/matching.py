@@ -75,6 +75,9 @@ def match(
         raise TypeError(f"noise_kind: expected a function such as noise.anisotropic, got {noise_kind!r}")
     if at is not None:
         check_params(sgd.problem, at, "at")
+        for leaf in () if is_traced(at) else tree_leaves(at):
+            if not np.isfinite(leaf).all():
+                raise ValueError("at: contains NaN or inf; give finite parameters, such as a minimum or the start")
     if sgd.sampling == "epoch":
         warnings.warn(
             "match: epoch sampling anti-correlates the noise of successive steps, and no white-noise SDE has that; "

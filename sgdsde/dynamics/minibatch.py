@@ -20,6 +20,7 @@ from sgdsde.laws import Sampling, minibatch, minibatch_indices
 from sgdsde.noise import check_batch
 from sgdsde.problem import Problem
 from sgdsde.pytrees import pytree
+from sgdsde.tracing import shapes_of
 
 __all__ = ["SGD", "Optimizer", "minibatch_gradient", "optimizer", "sgd"]
 
@@ -72,8 +73,7 @@ def optimizer(
     batch_size = check_batch(problem, batch_size, sampling)
     if not (callable(getattr(transformation, "init", None)) and callable(getattr(transformation, "update", None))):
         raise TypeError(f"transformation: expected an optax.GradientTransformation, got {transformation!r}")
-    with jax.numpy_dtype_promotion("standard"):
-        state = jax.eval_shape(transformation.init, problem.params_like)
+    state = _checked_state(transformation, problem.params_like)
     for path, leaf in tree_leaves_with_path(state):
         if leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,):
             raise TypeError(
@@ -81,6 +81,20 @@ def optimizer(
                 "share; make it with jax.random.key instead of jax.random.PRNGKey, and each chain gets one of its own"
             )
     return Optimizer(problem, transformation, batch_size, sampling)
+
+
+def _checked_state(transformation: optax.GradientTransformation, params: Any) -> Any:
+    """The shapes of a transformation's state, once it has turned a gradient into real updates of these params."""
+    wanted = "functions init(params) and update(gradient, state, params) -> (updates, state)"
+    with jax.numpy_dtype_promotion("standard"):
+        state = shapes_of("transformation", transformation.init, params, expected=wanted)
+        after = shapes_of("transformation", transformation.update, params, state, params, expected=wanted)
+    if not (isinstance(after, tuple) and len(after) == 2):
+        raise TypeError(f"transformation: expected {wanted}, got {type(after).__name__} from update")
+    for path, leaf in tree_leaves_with_path(after[0]):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):  # a rate 0.1j would become the rate 0
+            raise TypeError(f"transformation: its updates{keystr(path)} are {leaf.dtype}; give it real numbers")
+    return state
 
 
 @pytree(static=("batch_size", "sampling"))

@@ -55,6 +55,8 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
     Raises ValueError for dynamics without one: an optimizer, clipped gradients, noise of infinite variance, a mixture.
     Source of T: Mandt, Hoffman, Blei (2017), 1704.04289.
     """
+    if not isinstance(dynamics, Dynamics):
+        raise TypeError(f"dynamics: expected what sgd, match or euler_maruyama make, got {dynamics!r}")
     check_params(dynamics.problem, params)
     size = ravel_pytree(params)[0].size
     if isinstance(dynamics, EulerMaruyama):

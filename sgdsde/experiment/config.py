@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -102,6 +103,9 @@ def _import(file: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[identity]
+        if traceback.extract_tb(error.__traceback__)[-1].filename.endswith("jax/_src/config.py"):
+            text = " ".join(str(error).split())
+            raise ExperimentError(f"JAX cannot be imported: {text}. Mend or unset that variable.") from error
         raise ExperimentError(f"{shown(file)} cannot be imported: {reason(error, file)}") from error
     return module
 

@@ -29,6 +29,7 @@ from sgdsde.experiment.config import (
 )
 from sgdsde.experiment.files import locked, publish, recover, working_copy, working_folder
 from sgdsde.experiment.folders import ExperimentError, shown
+from sgdsde.experiment.validation import MEND
 from sgdsde.progress import one_bar, told_sizes
 
 LARGEST_DATA = 1_000_000
@@ -390,7 +391,7 @@ def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, 
     if source != result.provenance["source"]:
         say(f"note: the code has changed since {shown(folder)} was computed; its arrays are taken as they are")
     record = {"redrawn": provenance.now()}
-    with working_copy(folder, folder) as work:
+    with working_copy(folder, folder) as work, _arrays_that_are_there(folder, result.arrays):
         config = changed(experiment.config_class(), result.config)
         if judged:
             checks, smoke = checked(experiment, config, result.arrays), result.provenance["smoke"]
@@ -407,6 +408,21 @@ def _again(experiment: Experiment, folder: Path, say: Callable[[str], None], *, 
         style.save(_drawn(experiment, config, result.arrays), work)
         results.write_provenance(work, result.provenance | record, seal=True)
         publish(work, folder)
+
+
+@contextlib.contextmanager
+def _arrays_that_are_there(folder: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Within it, a name that checks or plot look up in the arrays in vain is a fault of the folder."""
+    try:
+        yield
+    except KeyError as error:
+        name = error.args[0] if error.args else None
+        if not isinstance(name, str) or name in arrays:
+            raise
+        raise ExperimentError(
+            f"{shown(folder)}: data.nc holds no array {name!r}, which checks() or plot() ask for, only "
+            f"{', '.join(sorted(arrays))}. {MEND}"
+        ) from error
 
 
 def publish_result(folder: Path, target: Path, experiment: Experiment | None = None, swept: Any = None) -> None:

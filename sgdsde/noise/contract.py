@@ -8,7 +8,7 @@ from jax.tree_util import tree_leaves
 
 from sgdsde.arguments import count
 from sgdsde.laws import Sampling, check_tail_index, normals
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, check_problem
 from sgdsde.pytrees import as_partial, pytree
 from sgdsde.randomness import Variates, draw
 
@@ -47,32 +47,33 @@ class Noise:
 
 
 def covariance_factor(num_examples: int, batch_size: int, sampling: Sampling) -> float:
-    """C/Sigma of a minibatch: 1/B with replacement, (n - B)/(B (n - 1)) without; the latter for a step of an epoch."""
+    """C/Sigma of a minibatch: 1/B with replacement, (n - B)/(B (n - 1)) without; the latter for a step of an epoch.
+    Raises TypeError or ValueError for counts that are none and for another sampling."""
+    _check_sampling(sampling)
+    num_examples, batch_size = count("num_examples", num_examples), count("batch_size", batch_size)
     if sampling == "with_replacement":
         return 1.0 / batch_size
     return (num_examples - batch_size) / (batch_size * max(num_examples - 1, 1))
 
 
-def check_batch(problem: Problem, batch_size: int, sampling: Sampling) -> int:
+def check_batch(problem: Problem, batch_size: int, sampling: Sampling, name: str = "batch_size") -> int:
     """The batch size as an int. Raises TypeError or ValueError unless it is an integer from 1 to num_examples and
     sampling is known."""
     check_problem(problem)
+    _check_sampling(sampling)
+    return check_count(name, batch_size, problem, at_least=1)
+
+
+def _check_sampling(sampling: Any) -> None:
     choices = Sampling.__args__
     if not isinstance(sampling, str) or sampling not in choices:
         raise ValueError(f"sampling: expected one of {', '.join(map(repr, choices))}, got {sampling!r}")
-    return check_count("batch_size", batch_size, problem, at_least=1)
-
-
-def check_problem(problem: Any) -> None:
-    """Raise TypeError unless it is a Problem."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}; make it with Problem(...)")
 
 
 def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> int:
     """A number of examples of the problem, as an int. Raises TypeError or ValueError unless it is an integer from
     at_least to num_examples."""
-    smaller = "batch" if name == "batch_size" else "sample"
+    smaller = "batch" if name.endswith("batch_size") else "sample"
     mend = f"take a {smaller} of at most num_examples, or a problem with more examples"
     return count(name, value, at_least=at_least, at_most=problem.num_examples, mend=mend)
 

@@ -15,7 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import tree_leaves
 from matfree import decomp, stochtrace
+
+from sgdsde.arguments import count as whole
+from sgdsde.randomness import same_key
 
 __all__ = ["hessian_eigenvalues", "hessian_extremes", "hessian_trace", "sharpness"]
 
@@ -28,7 +32,7 @@ def sharpness(function: Callable, num_products: int, key: jax.Array, params: Any
     comes from below and is exact once the space holds the eigenvector; 20 products usually give three digits for a
     network. `hessian_eigenvalues` also says how near it is.
     """
-    return _largest(*_flat_hessian(function, params), num_products, key)[0]
+    return _largest(*_flat_hessian(function, params), num_products, same_key(key))[0]
 
 
 def hessian_extremes(function: Callable, num_products: int, key: jax.Array, params: Any) -> dict[str, jax.Array]:
@@ -37,8 +41,8 @@ def hessian_extremes(function: Callable, num_products: int, key: jax.Array, para
     The eigenvalue of largest magnitude is one of the two. Both come from inside the spectrum.
     """
     product, size, dtype = _flat_hessian(function, params)
-    start = jax.random.normal(key, (size,), dtype)
-    diagonal, couplings, _, inside = _krylov(product, start, min(num_products, size))
+    start = jax.random.normal(same_key(key), (size,), dtype)
+    diagonal, couplings, _, inside = _krylov(product, start, _products(num_products, size))
     # Rows outside the Krylov space repeat a Rayleigh quotient, which lies between the ends.
     values = jnp.linalg.eigvalsh(_tridiagonal(jnp.where(inside, diagonal, diagonal[0]), couplings))
     return {"smallest": values[0], "largest": values[-1]}
@@ -55,8 +59,9 @@ def hessian_eigenvalues(
     each eigenvalue once only, however often it occurs. Raises ValueError for count above the number of parameters.
     """
     product, size, dtype = _flat_hessian(function, params)
-    if not 1 <= count <= size:
-        raise ValueError(f"count: expected 1 to the number of parameters {size}, got {count}")
+    count = whole("count", count, at_most=size, mend="there are no more eigenvalues than parameters")
+
+    key = same_key(key)
 
     def find(carry, place):
         found, floor = carry
@@ -80,17 +85,22 @@ def hessian_trace(function: Callable, num_probes: int, key: jax.Array, params: A
     std/sqrt(m) over the probes (NaN for one probe). Source: Hutchinson (1990).
     """
     product, size, dtype = _flat_hessian(function, params)
-    if num_probes < 1:
-        raise ValueError(f"num_probes: expected at least 1, got {num_probes}")
+    num_probes = whole("num_probes", num_probes)
     sampler = stochtrace.sampler_signs(jnp.zeros((size,), dtype), num=num_probes)
     estimate = stochtrace.estimator_monte_carlo_mean_and_sem(stochtrace.monte_carlo_trace(), sampler)
-    trace, error = estimate(product, key)
+    trace, error = estimate(product, same_key(key))
     unbiased = np.sqrt(num_probes / (num_probes - 1)).item() if num_probes > 1 else np.nan  # theirs divides by m
     return {"trace": trace, "standard_error": error * unbiased}
 
 
 def _flat_hessian(function, params):
     """Hessian-vector products of flat vectors (forward over reverse), their length and precision."""
+    if not callable(function):
+        raise TypeError(f"function: expected a function params -> scalar, got {function!r}")
+    for leaf in tree_leaves(params) or [params]:
+        kind = getattr(leaf, "dtype", type(leaf))
+        if not (kind is float or (hasattr(leaf, "dtype") and jnp.issubdtype(kind, jnp.floating))):
+            raise TypeError(f"params: expected arrays in floating point, got {kind}")
     flat, unravel = ravel_pytree(params)
     slope = jax.grad(lambda vector: function(unravel(vector)))
 
@@ -115,12 +125,16 @@ def _largest(product, size, dtype, num_products, key, found=None, floor: Any = 0
             return project(product(inside)) - 2 * floor * (vector - inside)
 
         start = project(start)
-    diagonal, couplings, basis, inside = _krylov(deflated, start, min(num_products, size))
+    diagonal, couplings, basis, inside = _krylov(deflated, start, _products(num_products, size))
     spread = jnp.max(jnp.abs(diagonal)) + 2 * jnp.max(jnp.abs(couplings), initial=0)
     below = diagonal[0] - 1 - 2 * spread
     values, vectors = jnp.linalg.eigh(_tridiagonal(jnp.where(inside, diagonal, below), couplings))
     vector = _product(basis, vectors[:, -1])
     return values[-1], vector / jnp.linalg.norm(vector), spread
+
+
+def _products(num_products, size):
+    return min(whole("num_products", num_products), size)
 
 
 def _krylov(product, start, num_products):
@@ -130,8 +144,6 @@ def _krylov(product, start, num_products):
     normalised: the recursion then divides 0 by 0, or takes an old vector again, and a matrix 2 I is reported to have
     an eigenvalue 3. Rows from there on are cut: inside False, couplings and columns of the basis 0.
     """
-    if num_products < 1:
-        raise ValueError(f"num_products: expected at least 1 Hessian-vector product, got {num_products}")
     algorithm = decomp.hessenberg(num_products, reortho="full", custom_vjp=False)
     with jax.default_matmul_precision("highest"):  # a GPU's default would lose the orthogonality
         rows, matrix, _, _ = algorithm(product, start)

@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, check_params
 
 __all__ = ["accuracy", "mean_example_loss", "over_examples", "weight_norm"]
 
@@ -18,6 +19,7 @@ def mean_example_loss(problem: Problem, examples: Any, params: Any) -> jax.Array
     examples: the structure of problem.examples, any number of them on the leading axis. They are taken
     problem.microbatch at a time where the problem has one. Raises ValueError for another structure or shape.
     """
+    check_params(problem, params)
     _check_alike(problem, examples)
     return jnp.mean(over_examples(problem, lambda example: problem.example_loss(params, example), examples))
 
@@ -55,6 +57,11 @@ def over_examples(problem: Problem, function: Callable, examples: Any) -> Any:
 
 def _check_alike(problem, examples):
     shape = lambda leaf: (jnp.shape(leaf)[1:], jnp.ndim(leaf) > 0)
+    for leaf in tree_leaves(examples):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.dtype(type(leaf))
+        is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+        if not is_real and dtype not in {like.dtype for like in tree_leaves(problem.examples)}:
+            raise TypeError(f"examples: expected arrays of real numbers as the problem's, got {dtype}")
     wanted, given = tree_map(shape, problem.examples), tree_map(shape, examples)
     if wanted != given:
         raise ValueError(

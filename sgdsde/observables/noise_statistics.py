@@ -24,8 +24,8 @@ from sgdsde.laws import Sampling, minibatch, minibatch_indices, normals
 from sgdsde.measurements.tails import FEWEST, block_tail_index, characteristic_tail_index
 from sgdsde.noise import check_batch, covariance_factor
 from sgdsde.observables.losses import over_examples
-from sgdsde.problem import Problem, gradient, gradient_covariance_trace, weighted_gradient
-from sgdsde.randomness import draw
+from sgdsde.problem import Problem, check_params, gradient, gradient_covariance_trace, weighted_gradient
+from sgdsde.randomness import draw, same_key
 
 __all__ = [
     "gradient_noise_scale",
@@ -58,8 +58,8 @@ def sampled_gradient_covariance_trace(
     Unbiased for both kinds of sampling. Raises ValueError for fewer than two batches, or batches of all n examples
     without replacement, which are all the same.
     """
-    if num_batches < 2:
-        raise ValueError(f"num_batches: expected at least 2, got {num_batches}")
+    num_batches = count("num_batches", num_batches, at_least=2, mend="a variance needs two")
+    check_params(problem, params)
     factor = _factor(problem, batch_size, sampling)
     if factor == 0:
         raise ValueError(f"batch_size: {batch_size} without replacement is every example, which shows no noise")
@@ -99,13 +99,17 @@ def two_batch_moments(
     the ratio of the two *averaged apart*, over keys or records: an average of ratios is biased, and has no mean where
     |G|^2 is near zero. Raises ValueError unless small_batch_size < large_batch_size.
     """
+    small_batch_size = check_batch(problem, small_batch_size, sampling, "small_batch_size")
+    large_batch_size = check_batch(problem, large_batch_size, sampling, "large_batch_size")
+    num_batches = count("num_batches", num_batches)
+    check_params(problem, params)
     if not small_batch_size < large_batch_size:
         raise ValueError(
             f"small_batch_size, large_batch_size: expected the first below the second, got {small_batch_size} and "
             f"{large_batch_size}"
         )
     squares, factors = [], []
-    for size, own_key in zip((small_batch_size, large_batch_size), jax.random.split(key), strict=True):
+    for size, own_key in zip((small_batch_size, large_batch_size), jax.random.split(same_key(key)), strict=True):
         factors.append(_factor(problem, size, sampling))
         squares.append(_mean_square(problem, _batches(problem, size, sampling, num_batches, own_key), params))
     (small, large), (wide, narrow) = squares, factors
@@ -133,8 +137,9 @@ def projected_noise(
     The directions, unit vectors, are drawn from the key and the same at every record. Costs 8 forward passes with
     tangents over the examples, and no example gradients.
     """
-    check_batch(problem, batch_size, sampling)
-    direction_key, batch_key, gaussian_key = jax.random.split(key, 3)
+    batch_size, num_batches = check_batch(problem, batch_size, sampling), count("num_batches", num_batches)
+    check_params(problem, params)
+    direction_key, batch_key, gaussian_key = jax.random.split(same_key(key), 3)
     slopes = _projections(problem, direction_key, params)
     slopes = slopes - jnp.mean(slopes, axis=0, keepdims=True)
     batches = _batches(problem, batch_size, sampling, num_batches, batch_key)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import is_traced, known, matrix, number, precision, square_root, vector
-from sgdsde.problem import Problem
+from sgdsde.arguments import count, is_traced, known, matrix, number, precision, square_root, vector
+from sgdsde.problem import Problem, check_problem
+from sgdsde.randomness import same_key
 
 __all__ = [
     "breast_cancer_data",
@@ -71,6 +72,7 @@ def least_squares_solution(problem: Problem) -> jax.Array:
 
     Known data are solved in float64 on the host whatever their precision.
     """
+    check_problem(problem)
     if not isinstance(problem.examples, dict) or set(problem.examples) != {"inputs", "targets"}:
         raise ValueError("problem: expected a linear_regression, whose examples are {'inputs', 'targets'}")
     return _solve(problem.examples["inputs"], problem.examples["targets"])
@@ -85,11 +87,12 @@ def gaussian_regression_data(
     label_variance >= 0, the name that `gaussian_regression_covariance` uses. A finite sample: its second moments are
     not A. Traceable in everything but num_examples. Raises ValueError naming the argument.
     """
+    num_examples = count("num_examples", num_examples)
     dtype = precision(input_covariance=input_covariance, weights=weights)
     weights = vector("weights", weights, dtype)
     factor = square_root(matrix("input_covariance", input_covariance, dtype, size=len(weights), semidefinite=True))
     deviation = jnp.sqrt(jnp.asarray(number("label_variance", label_variance, at_least=0.0), dtype))
-    input_key, label_key = jax.random.split(key)
+    input_key, label_key = jax.random.split(same_key(key))
     normals = jax.random.normal(input_key, (num_examples, len(weights)), dtype)
     inputs = jnp.matmul(normals, factor.T, precision="highest")
     noise = deviation * jax.random.normal(label_key, (num_examples,), dtype)

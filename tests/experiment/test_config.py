@@ -1,6 +1,9 @@
 """Loading an experiment file, and what its Config accepts."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -166,3 +169,16 @@ def test_the_identity_sees_the_generator_of_random_numbers(toy):
     with jax.threefry_partitionable(False):
         found.add(identity_of(toy, config=config_as_dict(toy.config_class())))
     assert len(found) == 3
+
+
+def test_a_setting_of_jax_that_is_none_is_no_fault_of_the_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import jax\n")
+    script = (
+        f"from pathlib import Path; from sgdsde.experiment.config import load_experiment as f; f(Path({str(file)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"JAX_ENABLE_X64": "bogus"}, capture_output=True, text=True
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "JAX cannot be imported: invalid truth value 'bogus' for environment 'JAX_ENABLE_X64'. Mend or unset" in last

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from sgdsde.experiment import ExperimentError, freshness
+from sgdsde.experiment import ExperimentError, freshness, results
 from sgdsde.experiment.config import load_experiment
-from sgdsde.experiment.runner import confirm, judge_again, publish_result
+from sgdsde.experiment.runner import confirm, judge_again, publish_result, redraw
 
 
 @pytest.fixture
@@ -83,3 +83,14 @@ def test_samples_are_compared_as_numbers():
         found = freshness.differences(sample, now)
         assert bool(found) is (said is not None), change
         assert said is None or said in found[0]
+
+
+def test_an_array_that_is_not_there_is_a_fault_of_the_folder(published, toy):
+    arrays = results.load_result(published).arrays
+    kept = {name: array for name, array in arrays.items() if name != "means"}
+    shapes = {name: array.shape for name, array in kept.items()}
+    results.write_arrays(published / "data.nc", kept, results.named_dimensions(shapes, {}), {"title": "toy"})
+    results.write_provenance(published, results.read_provenance(published), seal=True)
+    for again in (judge_again, redraw):
+        with pytest.raises(ExperimentError, match=r"data\.nc holds no array 'means', which .* ask for, only .*--fresh"):
+            again(toy, published)

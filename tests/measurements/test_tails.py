@@ -271,7 +271,7 @@ def test_intervals_cover_95_percent(index, num_samples):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [2.0, 1.7, 1.2])
+@pytest.mark.parametrize("index", [2.0, 1.2])
 def test_p_values_are_uniform(index, key):
     """400 reports of 400 samples each, 100 simulations: p-values are multiples of 1/101, uniform for the right law."""
     reports = [

@@ -35,11 +35,12 @@ def sweep_figure(
     """The figure of a sweep: means over seeds with their standard errors, and theory where there is a prediction.
 
     Of the axes with more than one value: none gives the seeds themselves; one, lines with bands of one standard error;
-    two, heat maps (lines beside each other where one of them is categorical with up to 6 values, as kinds of noise
-    are); three, such panels side by side, over a categorical axis if one of them is, else over the third. Further axes
-    stand at their first value, and the title says so. Numbers are drawn in ascending order, on a logarithmic scale
-    where they are spaced so. Means over fewer seeds than all, and points without a value, are marked and counted;
-    a point where the verdict of a check over all seeds is "fail" has a red ring or frame.
+    two, a line for each value of one of them (a categorical one, as kinds of noise are, else the shorter), or heat maps
+    where that one has more than 6 values or both are categorical: in colours nobody reads by how much a mean misses its
+    prediction; three, such panels side by side, over a categorical axis if one of them is, else over the third.
+    Further axes stand at their first value, and the title says so. Numbers are drawn in ascending order, on a
+    logarithmic scale where they are spaced so. Means over fewer seeds than all, and points without a value, are marked
+    and counted; a point where the verdict of a check over all seeds is "fail" has a red ring or frame.
 
     Args:
         dataset: of a sweep, as `sgdsde.load` returns it.
@@ -116,8 +117,9 @@ def _layout(dataset: xarray.Dataset) -> _Layout:
         categorical = [axis for axis in categorical if axis is not across]
     if len(active) < 2:
         return _Layout(across, None, active[0] if active else None, True)
-    if len(categorical) == 1 and dataset.sizes[categorical[0][0]] <= panels.MOST_LINES:
-        return _Layout(across, categorical[0], next(axis for axis in active if axis is not categorical[0]), True)
+    lines = categorical[0] if categorical else min(active[::-1], key=lambda axis: dataset.sizes[axis[0]])
+    if len(categorical) < 2 and dataset.sizes[lines[0]] <= panels.MOST_LINES:
+        return _Layout(across, lines, next(axis for axis in active if axis is not lines), True)
     if len(categorical) == 1 and categorical[0] is active[0]:
         active = active[::-1]  # long names stand better beside a panel than below it
     return _Layout(across, active[1], active[0], False)

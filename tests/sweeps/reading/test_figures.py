@@ -41,6 +41,12 @@ def mesh(panel):
     return next(each for each in panel.collections if isinstance(each, QuadMesh)).get_array()
 
 
+@pytest.fixture
+def few_lines(monkeypatch):
+    """Heat maps of sizes that one can write down."""
+    monkeypatch.setattr("sgdsde.sweeps.reading.panels.MOST_LINES", 1)
+
+
 def test_one_axis_is_a_line_in_ascending_order_with_band_and_theory(dataset_of):
     loss = np.array([[4.0, 6.0], [1.0, 1.5], [2.0, 4.0]])
     checks = {"law": (loss, [[7.0], [1.0], [3.0]], 0.1, 1)}
@@ -66,7 +72,7 @@ def test_what_is_missing_is_marked_and_counted(dataset_of):
     assert any(text.startswith("cross") for text in legend(figure))
 
 
-def test_two_axes_are_a_heat_map_with_contours_and_hatched_holes(dataset_of):
+def test_two_long_axes_are_a_heat_map_with_contours_and_hatched_holes(dataset_of, few_lines):
     loss = numbers(3, 2, 2)
     loss[0, 1] = np.nan  # learning rate 0.04, batch size 8
     predicted = numbers(3, 2, 2).mean(axis=-1, keepdims=True)
@@ -82,7 +88,25 @@ def test_two_axes_are_a_heat_map_with_contours_and_hatched_holes(dataset_of):
     assert any("mean of 2 seeds" in each.get_ylabel() for each in figure.axes)
 
 
-def test_points_that_fail_over_their_seeds_have_a_ring_or_a_frame(dataset_of):
+@pytest.mark.parametrize(
+    ("axes", "lines"), [([RATES, SIZES], 2), ([SIZES, RATES], 2), ([RATES, {"momentum": [0.1, 0.5, 0.9]}], 3)]
+)
+def test_the_shorter_of_two_axes_is_lines_each_with_its_prediction(dataset_of, axes, lines):
+    """Of two as long as each other the second."""
+    shape = [len(values) for axis in axes for values in axis.values()]
+    measured, places = numbers(*shape, 2), sorted(set(range(2)) - {shape.index(lines, shape[0] == shape[1])})
+    (panel,) = panels(
+        figure := drawn(dataset_of(axes, {}, checks={"law": (measured, measured.mean(-1, keepdims=True), 0.1, 1)}))
+    )
+    assert legend(figure) == [str(value) for value in sorted(*axes[1 - places[0]].values())] + ["predicted"]
+    theory = [line for line in panel.lines if line.get_color() == style.COLOURS["theory"] and line.get_xdata().size]
+    assert len(theory) == lines
+    along = np.argsort(*axes[places[0]].values())
+    heights = np.moveaxis(measured.mean(-1), places[0], -1)[np.argsort(*axes[1 - places[0]].values())][:, along]
+    np.testing.assert_array_equal([line.get_ydata() for line in theory], heights)
+
+
+def test_points_that_fail_over_their_seeds_have_a_ring_or_a_frame(dataset_of, few_lines):
     measured = np.array([[1.0, 1.0], [3.0, 3.0], [np.nan, np.nan]])  # learning rates 0.04, 0.01, 0.02
     checks = {"law": (measured, 1.0, 0.1, 0)}
     (panel,) = panels(figure := drawn(dataset_of([RATES], {}, checks=checks)))
@@ -107,7 +131,7 @@ def test_without_a_point_that_fails_there_is_no_such_mark(dataset_of, axes, meas
     assert "verdict: fail" not in legend(figure)
 
 
-def test_a_prediction_that_is_the_same_everywhere_is_a_number(dataset_of):
+def test_a_prediction_that_is_the_same_everywhere_is_a_number(dataset_of, few_lines):
     figure = drawn(dataset_of([RATES, SIZES], {}, checks={"law": (numbers(3, 2, 2), 0.5, 0.1, 1)}))
     assert any("predicted 0.5 everywhere" in each.get_ylabel() for each in figure.axes)
 
@@ -145,7 +169,7 @@ def test_two_categorical_axes_have_their_numbers_in_the_cells(dataset_of):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
-def test_three_axes_are_multiples_over_the_categorical_one(dataset_of, order):
+def test_three_axes_are_multiples_over_the_categorical_one(dataset_of, order, few_lines):
     axes, loss = [RATES, SIZES, KINDS], numbers(3, 2, 2, 2)
     dataset = dataset_of([axes[i] for i in order], {"loss": loss.transpose(*order, 3)})
     found = panels(drawn(dataset))
