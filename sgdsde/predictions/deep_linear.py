@@ -124,7 +124,7 @@ def mode_noise(
     whether noise peaks before or after half of the target is learnt: see `mode_noise_peak`. Source: Corlouer et al.
     2026 (2604.06366) for the question; derived here.
     """
-    num_layers = count("num_layers", num_layers)
+    num_layers = count("num_layers", num_layers, at_most=10**6)
     strength, target = array("strength", strength, at_least=0.0), array("target", target, at_least=0.0)
     label_variance = array("label_variance", label_variance, at_least=0.0)
     require_broadcast(strength=strength, target=target, label_variance=label_variance)
@@ -139,7 +139,7 @@ def mode_noise_peak(*, target: ArrayLike, num_layers: int) -> dict[str, Array]:
     "weights": s (N - 1)/(2N - 1), always before half of the target; "strength": s (2N - 2)/(3N - 2), half of it for
     two layers and later for more, but before two thirds.
     """
-    n, target = count("num_layers", num_layers), array("target", target, above=0.0)
+    n, target = count("num_layers", num_layers, at_most=10**6), array("target", target, above=0.0)
     return {"weights": target * (n - 1) / (2 * n - 1), "strength": target * (2 * n - 2) / (3 * n - 2)}
 
 
@@ -176,7 +176,7 @@ def _targets(targets):
 
 def _strengths(num_layers, **arguments):
     """The arguments on the host, broadcast together; target and start positive (a single layer may start at 0)."""
-    count("num_layers", num_layers)
+    count("num_layers", num_layers, at_most=10**6)
     arrays = {name: on_host(name, value) for name, value in arguments.items()}
     require_positive("target", arrays["target"])
     require_broadcast(**arrays)

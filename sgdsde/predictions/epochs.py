@@ -20,6 +20,9 @@ from jax.typing import ArrayLike
 
 from sgdsde.predictions.requirements import count, on_host, one_on_host, require_symmetric
 
+MOST_STEPS = 100_000
+"""minibatches of an epoch, or lags, of which every one is computed"""
+
 
 def epoch_covariance(
     hessian: ArrayLike,
@@ -55,7 +58,7 @@ def epoch_autocovariance(
 
     Shape (n // B, num_lags, d, d); at lag 0 `epoch_covariance`. Its mean over axis 0 is that of a random step.
     """
-    num_lags = count("num_lags", num_lags)
+    num_lags = count("num_lags", num_lags, at_most=MOST_STEPS)
     modes, states, powers, sums, within = _stationary(
         hessian, gradient_covariance, learning_rate, num_examples, batch_size, momentum, num_lags
     )
@@ -128,6 +131,11 @@ def _shares(num_examples, batch_size):
     """Of Sigma: the variance of one minibatch, and minus the covariance of two of the same epoch."""
     num_examples = count("num_examples", num_examples, at_least=2)
     batch_size = count("batch_size", batch_size, at_most=num_examples, mend=f"num_examples is {num_examples}")
+    if num_examples // batch_size > MOST_STEPS:
+        raise ValueError(
+            f"num_examples: expected at most {MOST_STEPS} batches an epoch, got {num_examples} / {batch_size}; every "
+            "phase of an epoch is computed: take a larger batch_size, or `sgd_covariance` as its limit"
+        )
     return (num_examples - batch_size) / (batch_size * (num_examples - 1)), 1 / (num_examples - 1)
 
 

@@ -59,7 +59,7 @@ def gaussian_almost_sure_critical_learning_rate(*, input_variance: float, batch_
     printed there is an artefact of the number of samples.
     """
     input_variance = one_on_host("input_variance", input_variance, above=0.0)
-    batch_size = count("batch_size", batch_size)
+    batch_size = count("batch_size", batch_size, at_most=2**31 - 1)
 
     def exponent(reach):
         return _log_moment_rate(*_gaussian_factor(reach, batch_size, 0.0), 0.0)
@@ -93,7 +93,7 @@ def sde_tail_exponent(*, curvature: float, noise_growth: float, learning_rate: f
     curvature = one_on_host("curvature", curvature, above=0.0)
     noise_growth = one_on_host("noise_growth", noise_growth, above=0.0)
     learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
-    batch_size = count("batch_size", batch_size)
+    batch_size = count("batch_size", batch_size, at_most=2**31 - 1)
     return float(1 + 2 * batch_size * curvature / (learning_rate * noise_growth))
 
 
@@ -157,7 +157,7 @@ def _reach(input_variance, learning_rate, batch_size):
     """r = eta m2 / B: a = 1 - r Y, Y chi-square of B degrees."""
     input_variance = one_on_host("input_variance", input_variance, above=0.0)
     learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
-    return learning_rate * input_variance / count("batch_size", batch_size)
+    return learning_rate * input_variance / count("batch_size", batch_size, at_most=2**31 - 1)
 
 
 def _gaussian_factor(reach, batch_size, kappa):
@@ -203,7 +203,7 @@ def _squares(inputs):
 def _batch_sums(squares, batch_size):
     """The distinct sums of `batch_size` of the squares, rising, and their probabilities: the square of one more example
     is added at a time and sums that are equal to rounding are put together."""
-    batch_size = count("batch_size", batch_size)
+    batch_size = count("batch_size", batch_size, at_most=10_000, mend="a larger one is nearly its limit")
     values, counts = _merged(squares, np.full(squares.size, 1 / squares.size))
     sums, weights = values, counts
     for _ in range(int(batch_size) - 1):

@@ -68,7 +68,8 @@ def slope_variance(strength: ArrayLike, moments: SlopeMoments) -> Array:
     a1, a2, a3, *_ = _moments(moments)
     v = array("strength", strength)
     require_broadcast(strength=v, moments=a1)
-    return 4 * (a1 * v**2 - 2 * a2 * v + a3)
+    variance = 4 * (a1 * v**2 - 2 * a2 * v + a3)
+    return jnp.where(jnp.isinf(v) & (a1 > 0), jnp.inf, variance)  # no difference of infinities
 
 
 def collapse_temperature(moments: SlopeMoments) -> Array:

@@ -70,6 +70,7 @@ def minibatch_noise_density(example_noise: ArrayLike, batch_size: int, *, smooth
     batch_size, smoothing = count("batch_size", batch_size), one_on_host("smoothing", smoothing, above=0.0)
     if noise.ndim != 2 or noise.shape[1] not in (1, 2) or len(noise) == 0:
         raise ValueError(f"example_noise: expected shape (num_examples, 1) or (num_examples, 2), got {noise.shape}")
+    require("example_noise", noise, np.isfinite, "finite numbers")
     spread = np.abs(noise).max()
     require("example_noise", noise.mean(axis=0), lambda mean: np.abs(mean) <= 1e-6 * spread, "rows with mean zero")
     variances, modes = np.linalg.eigh(noise.T @ noise / (len(noise) * batch_size))

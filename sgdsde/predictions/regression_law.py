@@ -94,7 +94,7 @@ def _setting(num_cells, input_variance, label_variance, learning_rate, batch_siz
     input_variance = one_on_host("input_variance", input_variance, above=0.0)
     label_variance = one_on_host("label_variance", label_variance, above=0.0)
     learning_rate = one_on_host("learning_rate", learning_rate, above=0.0)
-    batch_size = count("batch_size", batch_size)
+    batch_size = count("batch_size", batch_size, at_most=2**31 - 1)
     if count("num_cells", num_cells, at_least=4, at_most=20_000) % 2:
         raise ValueError(f"num_cells: expected an even number, got {num_cells}")
     reach = learning_rate * input_variance / batch_size

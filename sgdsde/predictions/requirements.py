@@ -44,7 +44,7 @@ def require(name: str, value: Any, holds: Callable, expected: str) -> Any:
         return jnp.where(holds(traced), traced, jnp.nan)
     if not np.all(holds(known)):
         raise ValueError(f"{name}: expected {expected}, got {value}")
-    return value
+    return known if isinstance(value, list | tuple) else value
 
 
 def require_positive(name: str, value: Any) -> Any:

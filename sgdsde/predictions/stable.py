@@ -97,7 +97,10 @@ def cauchy_density(position: ArrayLike, *, quadratic: ArrayLike, quartic: ArrayL
     z, square = _cauchy_root(quadratic, quartic, scale)
     x = array("position", position)
     require_broadcast(position=x, coefficients=z)
-    return square * z / jnp.pi / (x**4 + (z**2 - 2 * square) * x**2 + square**2)
+    is_far = jnp.abs(x) > 1e6  # where x^4 may overflow
+    x, y = jnp.where(is_far, 1.0, x), jnp.where(is_far, 1 / jnp.where(is_far, x, 1.0), 1.0) ** 2
+    near = square * z / jnp.pi / (x**4 + (z**2 - 2 * square) * x**2 + square**2)
+    return jnp.where(is_far, square * z / jnp.pi * y**2 / (1 + (z**2 - 2 * square) * y + (square * y) ** 2), near)
 
 
 def cauchy_second_moment(*, quadratic: ArrayLike, quartic: ArrayLike, scale: ArrayLike) -> Array:
@@ -119,7 +122,9 @@ def _cauchy_root(quadratic, quartic, scale):
     z = jnp.sqrt(jnp.maximum(a, 0) / b) + jnp.cbrt(s / b)
     for _ in range(30):
         z = (2 * b * z**3 + s) / (3 * b * z**2 - a)
-    return z, s / (b * z)
+    refusal = lambda: f"quadratic: expected one whose powers fit into {z.dtype} beside quartic and scale, got {a}"
+    root = stationary(jnp.isfinite(z) & (z > 0), z, refusal)
+    return root, s / (b * root)
 
 
 def symmetric_stable_density(distance: ArrayLike, *, tail_index: float, scale: float, dimension: int = 1) -> np.ndarray:

@@ -39,6 +39,7 @@ def collapse_density(points: ArrayLike, *, growth: ArrayLike, noise_strength: Ar
     require_broadcast(points=x, growth=shape)
     safe = jnp.where(shape > 0, shape, 1.0)
     log_density = (2 * safe - 1) * jnp.log(x) - x**2 / scale - safe * jnp.log(scale) - gammaln(safe)
+    log_density = jnp.where(jnp.isinf(x), -jnp.inf, log_density)
     log_density = jnp.where((x == 0) & (safe == 0.5), -safe * jnp.log(scale) - gammaln(safe), log_density)
     return stationary(
         shape > 0,

@@ -36,7 +36,7 @@ def superposition_polygon(num_vertices: int) -> SuperpositionPolygon:
     polygon (zero columns) have no part in it while their biases are <= 0; they add 1/3 each to c times the loss.
     Raises ValueError unless num_vertices is a whole number >= 1.
     """
-    num_vertices = count("num_vertices", num_vertices)
+    num_vertices = count("num_vertices", num_vertices, at_most=10**6)
     cosines = np.cos(2 * np.pi * np.arange(num_vertices) / num_vertices)
     grid = np.linspace(0, 1, 1001)[:-1]
     best = int(np.argmax([_overlap(s) ** 2 / _interference(s, cosines) for s in grid]))

@@ -46,7 +46,13 @@ def chain_exit_steps(
         masses = np.diff(np.asarray(transition(places, edges), float), axis=1)
         if masses.shape != (num_cells + 1, num_cells) or not (masses > -1e-9).all():
             raise ValueError("transition: expected a distribution function, (n, 1) and (m,) -> (n, m), increasing in y")
-        within = scipy.linalg.solve(np.eye(num_cells) - masses[:-1], np.ones(num_cells), overwrite_a=True)
+        try:
+            within = scipy.linalg.solve(np.eye(num_cells) - masses[:-1], np.ones(num_cells), overwrite_a=True)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"lower, upper, num_cells: expected cells from which a step leaves, got {num_cells} from "
+                f"{lower:.6g} to {upper:.6g}, some of which keep every chain; take a narrower interval or more cells"
+            ) from error
         return 1 + float(masses[-1] @ within)
 
     fine = steps(num_cells)

@@ -46,7 +46,7 @@ def free_levy_exit_time(
     In one dimension the constants are 1/(c^alpha Gamma(1 + alpha)); at tail index 2 it is (r^2 - x^2)/(2 d c^2), a
     Brownian motion of diffusion c^2. 0 outside. Traceable. Source: Getoor 1961, theorem 5.2.
     """
-    dimension = count("dimension", dimension)
+    dimension = count("dimension", dimension, at_most=10**9)
     alpha, c = array("tail_index", tail_index, above=0.0, at_most=2.0), array("scale", scale, above=0.0)
     start, half_width = array("start", start), array("half_width", half_width, above=0.0)
     require_broadcast(start=start, tail_index=alpha, scale=c, half_width=half_width)
