@@ -362,9 +362,9 @@ def passage_checks(config, arrays):
         found.append(Check(name, row[0], time, row[1], 0.05, "agree", "Euler's kernel solved on a grid"))
         late = "crossings between two looks go unseen"
         found.append(Check(f"{name}, boundary not moved", row[0], still, row[1], 0, "above", late))
-    moved = passage_time(config.barrier, config.temperature, h) / time
-    name = f"integral with its boundary moved over the kernel's time, step {h:.3g}"
-    found.append(Check(name, moved, 1, 0, 0.05, "agree", "Broadie, Glasserman, Kou 1997: of order h"))
+        moved = passage_time(config.barrier, config.temperature, h) / time
+        name = f"integral with its boundary moved over the kernel's time, step {h:.3g}"
+        found.append(Check(name, moved, 1, 0, 0.05, "agree", "Broadie, Glasserman, Kou 1997: of order h"))
     row, t = arrays["sgd"], config.temperature
     time = passage_time(config.barrier, t, config.time_step)
     found.append(Check(f"SGD: time to the top at T = {t:.3g}", row[0], time, row[1], 0.05, "agree", exact))
