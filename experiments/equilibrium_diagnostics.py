@@ -78,7 +78,7 @@ class Config:
     """steps before the recorded ones"""
     num_steps: int = 240
     """steps of the fluctuation-dissipation test, a multiple of both epochs, 8 and 10 steps"""
-    num_current_steps: int = 1_600
+    num_current_steps: int = 2_000
     """steps in which currents are measured"""
     num_chains: int = 2_000
     """independent chains"""
