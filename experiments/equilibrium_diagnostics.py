@@ -78,7 +78,7 @@ class Config:
     """steps before the recorded ones"""
     num_steps: int = 240
     """steps of the fluctuation-dissipation test, a multiple of both epochs, 8 and 10 steps"""
-    num_current_steps: int = 2_000
+    num_current_steps: int = 1_600
     """steps in which currents are measured"""
     num_chains: int = 2_000
     """independent chains"""
@@ -87,7 +87,7 @@ class Config:
 
 SMOKE = Config(
     noises=("non-commuting",), losses=("quadratic",), samplings=("with_replacement",), num_relaxing=42, num_steps=40,
-    num_current_steps=40, num_chains=32,
+    num_current_steps=40, num_chains=40,
 )  # fmt: skip
 DYNAMICS, TURNING = ("SGD", "SDE"), "non-commuting"
 LAGS = (1, 2, 4, 8)
@@ -197,7 +197,7 @@ def diagnosed(seen, bounds, diffusion, law, rate):
     """All that is kept of one quadratic's records."""
     kept = len(seen) - max(LAGS)
     turning = [angular_momentum(seen[:kept], seen[lag : lag + kept], lag=lag * rate) for lag in LAGS]
-    field = probability_current(seen[:-1], seen[1:], bounds, lag=rate)
+    field = probability_current(seen[:-1], seen[1:], bounds, lag=rate, num_groups=40)
     entropy, entropy_error = entropy_production(field, diffusion)
     transfer, noise_of_step, _ = law
     moved = jnp.einsum("rni,ij->rnj", seen[:-1], transfer, precision="highest") - seen[:-1]
