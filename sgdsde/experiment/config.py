@@ -99,8 +99,8 @@ def _import(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(identity, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[identity] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
+    try:  # not by exec_module: its bytecode is stale where an edit left size and second as they were
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         del sys.modules[identity]
         if traceback.extract_tb(error.__traceback__)[-1].filename.endswith("jax/_src/config.py"):

@@ -28,6 +28,16 @@ def test_loads(toy):
     assert toy.description.startswith("The mean of normal draws")
 
 
+def test_an_edit_within_the_same_second_is_seen(project, monkeypatch):
+    """Python's bytecode of a file is fresh by its size and the second of its change."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = project / "experiments" / "toy.py"
+    for number in ("100_000", "200_000"):
+        file.write_text(file.read_text().replace("num_draws: int = 100_000", f"num_draws: int = {number}"))
+        os.utime(file, (1e9, 1e9))
+        assert load_experiment(file).config_class().num_draws == int(number)
+
+
 def test_integers_become_floats_where_floats_are_meant(toy):
     config = changed(toy.config_class(), {"mean": 2, "scales": [1, np.float32(2)], "num_draws": np.int64(7)})
     assert (config.mean, config.scales, config.num_draws) == (2.0, (1.0, 2.0), 7)
