@@ -5,12 +5,12 @@ Two dimensions, 100 examples x, per-example loss
 
     min{10 (K1 a - K2 b)^2 + 100 (K1 a + K2 b)^2, a'^2 + b'^2},   (a, b) = w - x - (1, 1),   (a', b') = w - x + (1, 1),
 
-K1 = K2 = cos 45: a sharp valley at (1, 1), steepest towards the flat one at (-1, -1). Examples are
-x = 0.01 diag(sqrt 10, 1) N(0, I) turned by 45 degrees, x K with K = [[K1, -K2], [K2, K1]], so that in the sharp valley
-the covariance of the gradients is proportional to the Hessian. Every step is w' = w - rate grad L(w) + noise, with the
-full gradient and Gaussian noise whose covariance has the trace 0.01 at every w; only its shape differs: nothing
-(gradient descent), isotropic, the diagonal of the gradient covariance, the gradient covariance, the Hessian, and its
-top eigenvector, all at the current w. An escape has succeeded when both coordinates are below -0.5 after 500 steps.
+K1 = K2 = cos 45: a sharp valley at (1, 1), steepest towards the flat one at (-1, -1). Examples are x = 0.01
+diag(sqrt 10, 1) N(0, I) turned by 45 degrees, x K with K = [[K1, -K2], [K2, K1]], so that in the sharp valley the
+covariance of the gradients is proportional to the Hessian. Every step is w' = w - rate grad L(w) + noise, with the full
+gradient and no noise (gradient descent) or Gaussian noise whose covariance has the trace 0.01 at every w; only its
+shape differs: isotropic, the diagonal of the gradient covariance, the gradient covariance, the Hessian, and its top
+eigenvector, all at the current w. An escape has succeeded when both coordinates are below -0.5 after 500 steps.
 
 The Hessian is that of the examples' own branches: positive definite everywhere, so no part of it has to be cut off (the
 kink where an example changes its branch has no Hessian). In the flat valley it is 2 I and its top eigenvector is any;
@@ -28,7 +28,7 @@ Command: `sgdsde reproduce anisotropic_escape`.
 What it does not say: the paper prints no success rates for this toy that we could find, so nothing here is compared
 with one; the shares are those of one draw of the 100 examples, 500 steps and this rate. Two programs can share a
 misunderstanding of the set-up, though not an error of code. The toy is built so that the noise points along the way
-out: that it does so in a network is not shown here. The six noises have equal trace at every w, so that the noise does
+out: that it does so in a network is not shown here. The five noises have equal trace at every w, so that the noise does
 not die in the flat valley as SGD's own would.
 """
 

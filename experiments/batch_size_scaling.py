@@ -3,10 +3,9 @@
 The noisy quadratic model: coordinates of curvature h_i = 1/i, i = 1, ..., 10^4, E x_i^2 = 1 at the start, gradient
 noise of variance h_i/B, loss L = (1/2) sum_i h_i E x_i^2; SGD and the heavy ball at a constant rate, tuned so that L
 reaches 0.01 in the fewest steps. The expected loss is exact (`predictions.steps_to_loss`), and so is the tuned number.
-Beside it are McCandlish's noise scales along the run, B_simple = tr Sigma/|G|^2 and B_noise = tr(H Sigma)/(G^T H G).
-They grow from the start until G is mostly of the noise's own making, and stay at 2 B (1 - momentum)/rate times
-tr H/tr H^2 and tr H^2/tr H^3: at batch size 1 the same with momentum 0.99 as without, which moves the knee
-nevertheless.
+Beside it are McCandlish's noise scales along the run, B_simple = tr Sigma/|G|^2 and B_noise = tr(H Sigma)/(G^T H G). At
+batch size 1 they grow from the start until G is mostly of the noise's own making, and stay at 2 B (1 - momentum)/rate
+times tr H/tr H^2 and tr H^2/tr H^3: the same with momentum 0.99 as without, which moves the knee nevertheless.
 
 SGD is simulated at the tuned rate and stopped at the predicted step. Of a minibatch only the covariance diag(h_i)/B of
 its gradient matters for the expected loss: one draw from a finite sum of that covariance stands for the mean of B

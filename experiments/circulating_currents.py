@@ -39,11 +39,11 @@ from sgdsde import Check, Problem, landscapes, measurements, predictions, sgd, s
 from sgdsde.problems.tilts import gaussian_tilts
 
 SEE = """In every cell but those hardly visited the measured current of the quadratics is within {current at angle 45,
-l1/l2 = 6: worst cell, over the largest current at 45 | within} of the largest from the predicted one. From angle 0 to
-45 degrees between noise and Hessian, at anisotropy l1/l2 = 6, the entropy production rises from 0 to {entropy at angle
-45, l1/l2 = 6 | predicted} (met within {entropy at angle 45, l1/l2 = 6 | within}), while the loss keeps its mean 1
-within {mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within {law of the loss at angle 45,
-l1/l2 = 6 | within} at every angle."""
+l1/l2 = 6: worst cell, over the largest current at 45 | within} of the largest at 45 degrees from the predicted one.
+From angle 0 to 45 degrees between noise and Hessian, at anisotropy l1/l2 = 6, the entropy production rises from 0 to
+{entropy at angle 45, l1/l2 = 6 | predicted} (met within {entropy at angle 45, l1/l2 = 6 | within}), while the loss
+keeps its mean 1 within {mean loss at angle 45, l1/l2 = 6 | within} and its distribution function within {law of the
+loss at angle 45, l1/l2 = 6 | within} at every angle."""
 
 
 @dataclass(frozen=True)

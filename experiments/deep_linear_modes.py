@@ -18,7 +18,7 @@ A mode's noise is the trace of Sigma over its own weights, one a layer ("weights
 (N - 1)/(2N - 1) = 0.44 of the target, so before half of it), or the variance in the rate of its strength ("strength":
 the largest at (2N - 2)/(3N - 2) = 0.62, so after half is learnt, for more than two layers). Both are measured. Their
 height is that of Gaussian inputs times (<x^4> - 1)/2, x the mode's input over the training examples: 1 for an infinite
-set, some per cent away from it for this one.
+set, up to 5 per cent away from it for this one.
 
 Corlouer et al. say that a mode's noise is largest before the mode is completely learnt, and that noise "does not
 fundamentally alter" these dynamics. SGD's does not here either: its modes are learnt one by one, all but the first
@@ -26,11 +26,12 @@ fundamentally alter" these dynamics. SGD's does not here either: its modes are l
 times at which the last three modes are half learnt, and narrows that of the first; for the second this is not resolved.
 
 What it does not say: one network, one whitened data set without label noise, one rate and batch size; 64 runs of each
-dynamics. Isotropic and isotropic Levy noise are both at the ceiling of the distance, so that their order means nothing;
-the distance at four microsteps a step is not decided by so many runs. The mean loss is not shown under Levy noise,
-where it is infinite. Some runs under isotropic and Levy noise have not learnt the last mode by the end, and count as of
-then; one run of the anisotropic Levy SDE diverged. Plateaus and closed curves are approached at finite time and rate,
-and are therefore missed by more than their statistical errors.
+dynamics (the places of the maxima from 16 more of SGD, their heights from one). Isotropic and isotropic Levy noise are
+both at the ceiling of the distance, so that their order means nothing; the distance at four microsteps a step is not
+decided by so many runs. The mean loss is not shown under Levy noise, where it is infinite. Some runs under isotropic
+and Levy noise have not learnt the last mode by the end, and count as of then; one run of the anisotropic Levy SDE
+diverged. Plateaus and closed curves are approached at finite time and rate, and are therefore missed by more than their
+statistical errors.
 
 Source: Saxe, McClelland, Ganguli 2014 (arXiv 1312.6120); saddle to saddle: Jacot et al. 2021 (2106.15933); noise of
 modes: Corlouer et al. 2026 (2604.06366).

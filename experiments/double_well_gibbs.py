@@ -21,8 +21,8 @@ seen in their covariance and in the mean of y in eleven bins of x, not in every 
 Gibbs at T_x vanishes with the rate; it is judged at the largest one, at the place where the exact law says that it is
 largest, and not for every temperature. The SDEs take four microsteps a step, which moves them a little from continuous
 time, inside the tolerance. Of the Levy SDE, distances to Gibbs are to the nearest of 400 temperatures from T/4 to 16 T,
-and their error is a bound for a minimised distance. Rates, barrier and covariance are this project's choice. A more
-correlated or less unequal covariance moves T_x/T and the covariance of x and y.
+and their error is a bound for a minimised distance. Rates, barrier and covariance are this project's choice. A less
+unequal covariance moves T_x/T, and that or another correlation the covariance of x and y.
 
 Source: T = eta v/2 for noise covariance v I: Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); a constant Sigma that does
 not commute with the Hessian has no Gibbs law; wells under stable noise: Chechkin et al. 2002.

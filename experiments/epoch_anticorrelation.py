@@ -1,10 +1,11 @@
 """Reshuffled epochs anti-correlate SGD's noise and shrink its variance in flat directions, not in the steepest.
 
-The minibatches of one epoch are disjoint, so that their noise sums to zero. In directions that relax faster than an
-epoch little is felt of it: the variance is near that of independent minibatches, eta C/(h (2 - eta h)), and slightly
-above it in the steepest. In flatter ones it stops growing, at eta^2 C (M + 1)/6 with M minibatches an epoch; the
-crossover is near h = 3 (1 - mu)/(eta (M + 1)). And the variance depends on where in an epoch one looks: in the flattest
-direction it is smallest at the boundaries without momentum, not with momentum 0.9.
+The minibatches of one epoch are disjoint, so that their noise sums to zero. In directions that relax many times faster
+than an epoch little is felt of it: the variance is near that of independent minibatches, eta C/(h (2 - eta h)), and in
+the steepest slightly above that of minibatches each drawn without replacement. In flatter ones it stops growing
+(without momentum), at eta^2 C (M + 1)/6 with M minibatches an epoch; the crossover is near h = 3 (1 - mu)/(eta
+(M + 1)). And the variance depends on where in an epoch one looks: in the flattest direction it is smallest at the
+boundaries without momentum, not with momentum 0.9.
 
 A diagonal quadratic with fixed example gradients, twelve curvatures over three decades. Flat directions, where
 successive epochs are correlated, have several coordinates of equal curvature with uncorrelated example gradients: they
@@ -37,11 +38,11 @@ from sgdsde.dynamics.minibatch import SGD
 from sgdsde.predictions import epoch_covariance, epoch_noise_autocovariance, sgd_covariance
 from sgdsde.pytrees import pytree
 
-SEE = """Without momentum, sampling by epochs makes the variance of the flattest direction {momentum 0: independent
-over epochs, flattest, average} times smaller than independent minibatches do, on average over an epoch, and {momentum
-0: independent over epochs, flattest, boundary} times smaller at an epoch's end; in the steepest direction
-epochs make it slightly larger, {momentum 0: epochs over independent, steepest | predicted} times by the exact law (met
-within {momentum 0: epochs over independent, steepest | within})."""
+SEE = """Without momentum, sampling by epochs makes the variance of the flattest direction {momentum 0: independent over
+epochs, flattest, average} times smaller than independent minibatches, each drawn without replacement, do on average
+over an epoch, and {momentum 0: independent over epochs, flattest, boundary} times smaller at an epoch's end; in the
+steepest direction epochs make it slightly larger, {momentum 0: epochs over independent, steepest | predicted} times by
+the exact law (met within {momentum 0: epochs over independent, steepest | within})."""
 
 
 @dataclass(frozen=True)

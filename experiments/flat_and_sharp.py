@@ -13,9 +13,9 @@ SGD and the SDE (many substeps) are simulated beside them.
 What it does not say: there is one landscape in one dimension, one pair of curvatures and one law of the example
 gradients. The temperature is held by making the noise of a step larger as the rate falls, which a change of the batch
 size would do; it is not what happens to a network whose rate alone is changed. n = 10,000 chains for each point, half
-of them started in each basin, each averaged over the last half of its run. The ratio grows towards lower temperatures;
-more than ten is the coldest of three at the longest of four steps. "Exact" is the law of SGD's own step on a grid, with
-the law of its minibatches smoothed over one grid spacing.
+of them started in each basin, each averaged over the last half of its run. The ratio grows towards lower temperatures
+at all but the shortest step; more than ten is the coldest of three at the longest of four. "Exact" is the law of SGD's
+own step on a grid, with the law of its minibatches smoothed over one grid spacing.
 
 Source: the Gibbs argument for flat minima is that of Jastrzebski et al. 2017 (arXiv 1711.04623); here it is held
 against the exact one-step kernel.

@@ -511,7 +511,7 @@ def plot(config, arrays):
     start = np.log(1.02**2 - 0.98**2)
     laws = one_step_law(config, config.decay_temperature).decay_rate, euler_law(config).decay_rate
     for name, row, law, marker in zip(("SGD", "anisotropic"), arrays["imbalance"], laws, "o^"):
-        label, look = "SGD" if name == "SGD" else "Ito SDE", {"color": style.COLOURS[name]}
+        label, look = "SGD" if name == "SGD" else "Ito SDE's Euler step", {"color": style.COLOURS[name]}
         decays.plot(time, row, **look, marker=marker, ls="none", label=f"{label}, simulated")
         decays.plot(
             [0, time[-1]], [start, start - law * time[-1]], **look, linewidth=1, label=f"{label}, exact: {law:.4f}"

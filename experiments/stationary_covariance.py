@@ -1,7 +1,8 @@
 """Stationary covariance of SGD: the exact discrete law holds, the SDE's fails by the factor it predicts.
 
-At learning rate x curvature 0.3 SGD's variance is 1.18 times the SDE's without momentum; the exact discrete law, with
-additive noise or with true minibatches, with and without momentum, holds to 2 % at every rate, batch and data set.
+At learning rate x curvature 0.3 SGD's variance in that direction is 1.18 times the SDE's without momentum; the exact
+discrete law, with additive noise or with true minibatches, with and without momentum, holds to 2 % at every rate, batch
+and data set.
 
 Three problems. (a) A quadratic with constant noise covariance C that does not commute with the Hessian: heavy-ball SGD
 against S = (I - eta H) S (I - eta H) + eta^2 C and its extension to momentum; the SDE solves S H + H S = eta C with the
@@ -33,10 +34,10 @@ from sgdsde.measurements import whitened_deviation_of_groups
 from sgdsde.predictions import critical_learning_rate, regression_covariance, sde_covariance, sgd_covariance
 
 SEE = """Covariances within {quadratic, rate x curvature 0.3, momentum 0: exact | within} of the exact discrete law at
-every rate, batch size, momentum and data set. At learning rate x curvature 0.3 the variance is {quadratic, rate x
-curvature 0.3, momentum 0: over the SDE's | predicted} times the SDE's (within {quadratic, rate x curvature 0.3,
-momentum 0: over the SDE's | within}), with momentum 0.9 {quadratic, rate x curvature 0.3, momentum 0.9: over the SDE's
-| predicted} times."""
+every rate, batch size, momentum and data set. At learning rate x largest curvature 0.3 the variance along the steepest
+direction is {quadratic, rate x curvature 0.3, momentum 0: over the SDE's | predicted} times the SDE's (within
+{quadratic, rate x curvature 0.3, momentum 0: over the SDE's | within}), with momentum 0.9 {quadratic, rate x curvature
+0.3, momentum 0.9: over the SDE's | predicted} times."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""In the toy model of superposition SGD rests at polygons; isotropic noise adds corners to them, SGD's takes them away.
+"""In superposition's toy model SGD rests at polygons; isotropic noise adds corners, SGD's at batch size 1 takes some.
 
 f(x) = ReLU(W^T W x + b) with two hidden dimensions stores c one-hot features x = t e_i, t ~ U[0, 1]. A regular k-gon of
 columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features outside it at the bias 1/(2c).
@@ -20,11 +20,11 @@ columns of W is critical, L(k, c) = (h_k + c - k)/(3c) - m/(4 c^2), m features o
    h/(h + g)/(1 - eta (h + g)/2).
 
 What it does not say: 200 training runs for each c from one start scale, at one rate and batch size; 120 runs of each
-kind at each temperature, at one time after the start. Of the plateaus that are off their level by more than 1 %, those
-of the 12 runs for c = 8 whose weights are kept all have a feature that shares a corner, its short column along a stored
-one: they are few, and the others are not known. Levels near which less than 1 % of the plateaus lie are
-not drawn. What isotropic
-noise would occupy in equilibrium is not asked.
+kind at each of its temperatures (of isotropic noise from each of two starts; SGD's noise is seen to take corners away
+at the highest of its five only), at one time after the start. Of the plateaus that are off their level by more than 1
+%, those of the 12 runs for c = 8 whose weights are kept all have a feature that shares a corner, its short column along
+a stored one: they are few, and the others are not known. Levels near which less than 1 % of the plateaus lie are not
+drawn. What isotropic noise would occupy in equilibrium is not asked.
 
 Source: Elhage et al. 2022 (arXiv 2209.10652); Chen et al. 2023 (arXiv 2310.06301), figures 1, 3 and 6.
 
@@ -105,11 +105,11 @@ class Config:
     seed: int = 0
 
 
-SEE = """Plateaus of SGD lie at the polygons' losses with their own numbers of corners and of biased features: half
-of them within a fraction {c = 6: deviation of the median plateau from its own L | within}, and within 1 % more often
-than the fractions {c = 6: plateaus within 1 % of their own L | predicted} (c = 6) and {c = 8: plateaus within 1 % of
-their own L | predicted} (c = 8) that the levels of other plateaus would give. Isotropic noise adds corners until it
-melts the polygons; SGD's noise takes corners away."""
+SEE = """Plateaus of SGD lie at the polygons' losses with their own numbers of corners and of biased features: half of
+them within a fraction {c = 6: deviation of the median plateau from its own L | within}, and within 1 % more often than
+the fractions {c = 6: plateaus within 1 % of their own L | predicted} (c = 6) and {c = 8: plateaus within 1 % of their
+own L | predicted} (c = 8) that the levels of other plateaus would give. From small weights isotropic noise adds
+corners, until it melts the polygons; SGD's noise takes corners away at batch size 1."""
 SMOKE = Config(
     num_examples=100, batch_size=10, num_steps=1200, num_records=60, num_chains=6, num_shown=3, sweep_batches=(10, 1),
     hot_temperatures=(0.01,), sweep_steps=100, sweep_chains=6, local_temperatures=(1e-5,), local_steps=400,
@@ -558,7 +558,7 @@ def draw_mean_corners(config, panel, arrays):
         mean, error = mean_corners(config, fractions)
         panel.errorbar(temperature, mean, error, **style.line("SGD" if kind == "sgd" else kind), label=label)
     panel.set(xscale="log", xlabel="temperature T (units of the loss)", ylabel="mean number of corners", ylim=(0, 6.2))
-    panel.set_title(f"(e) three noises of one trace, c = {config.few_features}")
+    panel.set_title(f"(e) noises of one trace at the pentagon, c = {config.few_features}")
     panel.legend()
 
 

@@ -16,11 +16,12 @@ sqrt B lowers it like 1/sqrt B.
 
 What it does not say: n is 32 seeds, each with two starts of 64 chains (two chains in the network). The network is one,
 near one of its minima, from whose neighbourhood all chains start; nothing is said of other minima or of training. Its
-"exact" law is that of a quadratic approximation, which is right within 3 % where it is cold. At the largest eta/B its
-loss lies above that approximation, its squared distance from the minimum too (flat directions are not parabolas), and
-the square-root rule, whose hot end is there, comes out lower than the approximation says: these are checked as
-differences. No prediction of the anharmonic law is made. Where a batch size or a rate is called "worst", it is the
-worst of the five. Systems, rates and batch sizes are this project's choice.
+"exact" law is that of a quadratic approximation: where it is cold the loss is within 3 % of it, the squared distance
+from the minimum 6 to 8 % above it. At the largest eta/B its loss lies above that approximation, its squared distance
+from the minimum too (flat directions are not parabolas), and the square-root rule, whose hot end is there, comes out
+lower than the approximation says: these are checked as differences. No prediction of the anharmonic law is made. Where
+a batch size or a rate is called "worst", it is the worst of the five. Systems, rates and batch sizes are this project's
+choice.
 
 Source: T = eta v/(2 B): Mandt, Hoffman, Blei 2017 (arXiv 1704.04289); the exact law: Liu, Ziyin, Ueda 2021
 (2012.03636); the rules: Goyal et al. 2017 (1706.02677), Krizhevsky 2014 (1404.5997); <d . g_B> = (eta/2) <|g_B|^2>
