@@ -101,7 +101,7 @@ def test_two_batch_moments_are_unbiased_by_enumeration(sampling, monkeypatch):
     problem = problem_of(4)
     everything = lambda problem, size, *rest: every_minibatch(4, size, sampling)
     monkeypatch.setattr(noise_statistics, "_batches", everything)
-    found = two_batch_moments(problem, 1, 3, sampling, 0, jax.random.key(0), PARAMS)
+    found = two_batch_moments(problem, 1, 3, sampling, 1, jax.random.key(0), PARAMS)
     trace = gradient_covariance_trace(problem, PARAMS)
     np.testing.assert_allclose(found["gradient_covariance_trace"], trace, rtol=1e-12)
     np.testing.assert_allclose(found["squared_gradient"], squared(gradient(problem, PARAMS)), rtol=1e-12)
@@ -196,7 +196,7 @@ def test_tail_index_inside_a_run(key):
 
 def test_refusals(key):
     problem = problem_of(5)
-    with pytest.raises(ValueError, match="num_batches: expected at least 2"):
+    with pytest.raises(ValueError, match="num_batches: expected an integer >= 2"):
         sampled_gradient_covariance_trace(problem, 2, "with_replacement", 1, key, PARAMS)
     with pytest.raises(ValueError, match="is every example"):
         sampled_gradient_covariance_trace(problem, 5, "without_replacement", 3, key, PARAMS)

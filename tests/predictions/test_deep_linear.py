@@ -168,7 +168,11 @@ def test_bad_input_names_the_argument():
         (predictions.mode_strength, {"times": -1.0, **options}, "times: .*0 or later"),
         (predictions.mode_strength, {"times": 1.0, **options, "start": 0.0}, "start: .*saddle"),
         (predictions.mode_strength, {"times": 1.0, **options, "target": -1.0}, "target: .*positive"),
-        (predictions.mode_strength, {"times": 1.0, **options, "num_layers": 0}, "num_layers: expected an integer >= 1"),
+        (
+            predictions.mode_strength,
+            {"times": 1.0, **options, "num_layers": 0},
+            "num_layers: expected an integer from 1",
+        ),
         (predictions.learning_time, {"strength": 3.0, **options}, "strength: expected from start = 0.1"),
         (predictions.balance_changes, {"gradients": (np.eye(2),) * 2, "learning_rate": 0.0}, "learning_rate"),
     ):
