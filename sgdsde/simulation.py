@@ -40,7 +40,7 @@ from sgdsde.progress import announce, bar_of
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import num_variates, one_key
 from sgdsde.recording import mean_and_error, record_shapes, record_stretch, together
-from sgdsde.standstill import warn_where_nothing_moves
+from sgdsde.standstill import warn_where_steps_round
 from sgdsde.starting import description, start_chains
 from sgdsde.stepping import kernel_agrees, pairs_per_block
 from sgdsde.times import record_times
@@ -160,7 +160,8 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, shap
             ensemble, seen = advance(ensemble, first_step + done, length, count)
             seconds = clock.perf_counter() - began
             if done == 0:
-                warn_where_nothing_moves(dynamics, chains, ensemble[0], int(first_step), num_steps)
+                num_microsteps = length * count * dynamics.substeps
+                warn_where_steps_round(dynamics, chains, ensemble[0], int(first_step), num_steps, num_microsteps)
             if (into + length) % every == 0:
                 stretch = seen()
                 records.extend(tree_map(lambda leaf, i=i: leaf[i], stretch) for i in range(count))

@@ -78,12 +78,41 @@ STALLING = {
 @pytest.mark.parametrize("kind", STALLING)
 def test_steps_that_round_to_nothing_are_said_with_their_numbers(kind):
     (sentence,) = said(STALLING[kind])
-    assert sentence.startswith("simulate: no parameter of any chain has moved: a step of learning_rate * |gradient| = ")
-    # the mean of the second coordinate's examples is 1/12: its gradient is 2 (2 - 1/12), the largest
-    size = 2 * (2 - 1 / 12) * 1e-9 * (2 if kind == "momentum" else 1)
-    assert (
-        f"= {size:.2g} rounds to nothing beside 2, where neighbouring numbers of float32 are 2.4e-07 apart" in sentence
+    assert sentence.startswith(
+        "simulate: no parameter of any chain has moved: a step of learning_rate * |gradient of an "
     )
+    # the farthest of the second coordinate's examples is at -1/2: its gradient is 2 (2 + 1/2), the largest
+    size = 2 * (2 + 1 / 2) * 1e-9 * (2 if kind == "momentum" else 1)
+    rounds = "at most rounds to nothing beside 2, where neighbouring numbers of float32 are 2.4e-07 apart"
+    assert f"= {size:.2g} {rounds}" in sentence
+
+
+@pytest.mark.parametrize("start", [1000.0, 1000.5])
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (3e-5, "no parameter of any chain has moved"),
+        (6e-5, "by more than 1 spac"),
+        (1e-4, "by more than 2 spac"),
+        (9e-4, "by more than 15 spac"),
+    ],
+)
+def test_steps_of_a_few_spacings_are_said(rate, words, start):
+    """Minimum at 1000, examples on either side: at 1 and 2 spacings the variance is 11 and 24 times the exact one.
+    At the minimum the gradient is 0, those of the examples are not."""
+    pair = Problem(
+        lambda x, z: jnp.sum((x - 1000 - z) ** 2) / 2, jnp.float32([[-1.0], [1.0]]), lambda key: jnp.float32([start])
+    )
+    one = sgd(pair, learning_rate=rate * (2 / 3 if start == 1000.5 else 1), batch_size=1, sampling="with_replacement")
+    (sentence,) = said(one, np.float32([start]), num_steps=100)
+    assert words in sentence
+
+
+def test_steps_of_many_spacings_are_not():
+    pair = Problem(
+        lambda x, z: jnp.sum((x - 1000 - z) ** 2) / 2, jnp.float32([[-1.0], [1.0]]), lambda key: jnp.float32([1000.0])
+    )
+    assert said(sgd(pair, learning_rate=2e-3, batch_size=1, sampling="with_replacement"), np.float32([1000.0])) == []
 
 
 def test_a_rate_that_is_0_at_every_step_is_said():
