@@ -155,7 +155,7 @@ def vector(
 def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semidefinite: bool = False) -> jax.Array:
     """A symmetric (d, d) array; a number is the (1, 1) matrix. Raises TypeError for what is not real, ValueError if it
     is not square, not of the asked size, not symmetric, or (where asked) not positive semi-definite, to 100 roundings
-    of its largest entry."""
+    of its largest entry; a traced one that is neither becomes NaN."""
     array = known(name, value)
     result = jnp.asarray(value, dtype)
     if result.ndim == 0:
@@ -165,7 +165,11 @@ def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semide
         wanted = f"({d}, {d}) for {d} parameters" if size is not None else "(d, d)"
         raise ValueError(f"{name}: expected a matrix of shape {wanted}, got {result.shape}")
     if array is None:
-        return result
+        rounding = 100 * jnp.finfo(result.dtype).eps * jnp.abs(result).max()
+        is_such = (jnp.abs(result - result.T) <= rounding).all()
+        if semidefinite:
+            is_such &= jnp.linalg.eigvalsh(result)[0] >= -rounding
+        return jnp.where(is_such, result, jnp.nan)
     array = array.reshape(d, d)
     given = getattr(value, "dtype", np.float64)
     given = given if jnp.issubdtype(given, jnp.floating) else np.float64

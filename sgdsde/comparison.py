@@ -92,9 +92,10 @@ class Comparison:
         return drawn
 
     def _of(self, name: str) -> np.ndarray:
-        """The observable (records before the first divergence, num_chains)."""
+        """The observable (records that can be drawn before the first divergence, num_chains)."""
         found = self.trajectories[name]
-        return np.asarray(found.observed, float)[: _finite_records(found)]
+        seen = np.asarray(found.observed, float)[: _finite_records(found)]
+        return seen[: np.argmax(is_far)] if (is_far := (np.abs(seen) > 1e100).any(axis=1)).any() else seen
 
     def _row(self, name: str) -> dict[str, Any]:
         return next(row for row in self.table if row["dynamics"] == name)

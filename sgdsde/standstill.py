@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
-from sgdsde.dynamics.contract import Dynamics, probe
+from sgdsde.dynamics.contract import Dynamics, derived_draw, probe
 from sgdsde.ensemble import Chains
 from sgdsde.problem import example_gradients, gradient
 
@@ -87,7 +87,7 @@ def _is_near(before: Any, after: Any, most: int) -> bool:
 def _steps_taken(dynamics: Dynamics, state: Any, step: Any) -> np.ndarray:
     """By how much each parameter moves in a microstep of this state, (8, d), with eight draws."""
     keys = jax.random.split(jax.random.key(0), NUM_TRIED)
-    moved = [dynamics.advance(state, dynamics.draw(key, step, jnp.int32(0)), step).params for key in keys]
+    moved = [dynamics.advance(state, derived_draw(dynamics, key, step, 0), step).params for key in keys]
     return np.stack([_flat(tree_map(lambda new, old: np.abs(np.asarray(new) - old), m, state.params)) for m in moved])
 
 

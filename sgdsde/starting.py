@@ -81,7 +81,8 @@ def _each_chains(start: Any, like: Any, num_chains: int) -> Any:
 def _given(leaf: Any, like: Any) -> jax.Array:
     """A start's leaf: Python numbers and lists take the precision of init's parameters, arrays keep their own."""
     try:
-        array = jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, like.dtype)
+        with np.errstate(over="ignore"):  # said below
+            array = jnp.asarray(leaf) if hasattr(leaf, "dtype") else jnp.asarray(leaf, like.dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"start: expected arrays of numbers, got {_kind(leaf)}") from error
     if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype == np.float64 and array.dtype == np.float32:

@@ -148,6 +148,16 @@ def test_matrices_are_real_symmetric_and_where_asked_semidefinite():
     np.testing.assert_allclose(square_root(jnp.ones((2, 2))) @ square_root(jnp.ones((2, 2))).T, 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("wrong", [[[1.0, 0.9], [0.0, 1.0]], [[1.0, 2.0], [2.0, 1.0]]])
+def test_a_trace_makes_nan_of_a_matrix_that_is_no_covariance(wrong):
+    gate = jax.jit(lambda value: matrix("covariance", value, float, semidefinite=True))
+    assert np.isnan(gate(jnp.array(wrong))).all()
+    right = jnp.array([[1.0, 0.9], [0.9, 1.0]])
+    np.testing.assert_array_equal(gate(right), right)
+    indefinite = jnp.array([[1.0, 2.0], [2.0, 1.0]])
+    np.testing.assert_array_equal(jax.jit(lambda value: matrix("hessian", value, float))(indefinite), indefinite)
+
+
 def test_counts_are_whole_numbers_known_to_python():
     for value in (3, np.int32(3), np.uint8(3), jnp.int32(3), np.array(3)):
         assert type(count("substeps", value)) is int

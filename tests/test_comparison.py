@@ -1,5 +1,7 @@
 """compare: one call on a loss of one's own; and what it says of laws that agree or do not."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +121,27 @@ def test_the_figure_names_its_axes(comparison):
     assert course.get_yscale() == "symlog"
     (legend,) = comparison.figure().legends  # below the panels, over none of them
     assert [text.get_text() for text in legend.get_texts()][-1] == "anisotropic levy SDE (medians)"
+
+
+def test_the_figure_of_losses_that_are_about_to_overflow():
+    """Of chains at 1e154 and more a spread is infinite: drawn is what comes before, and nothing of NumPy's is heard."""
+    problem = Problem(lambda x, z: jnp.sum((x - z) ** 2) / 2, jnp.arange(4.0)[:, None], lambda key: jnp.zeros(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = compare(
+            problem,
+            jax.random.key(0),
+            learning_rate=100.0,
+            batch_size=2,
+            sampling="with_replacement",
+            num_steps=80,
+            num_chains=16,
+            kinds=(noise.isotropic,),
+        )
+        figure = found.figure()
+        figure.canvas.draw()
+    (drawn,) = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2 and not line.get_ydata().any())
+    assert 20 < len(drawn.get_xdata()) < 40
 
 
 def test_an_observable_that_is_no_scalar_is_refused(comparison):

@@ -64,7 +64,13 @@ def derived_draw(dynamics: Any, key: jax.Array, step: Any, substep: Any) -> Any:
 
 
 def rate_at(learning_rate: Any, step: Any) -> Any:
-    """The learning rate of an integer step: a number, or a schedule evaluated there (whole ones in floating point)."""
+    """The learning rate of an integer step: a number, or a schedule evaluated there (whole ones in floating point): 0
+    where it is negative by rounding, NaN where it is negative, at whatever step."""
+    rate = _scheduled(learning_rate, step)
+    return jnp.where(rate < -1e-6, jnp.nan, jnp.maximum(rate, 0)) if callable(learning_rate) else rate
+
+
+def _scheduled(learning_rate: Any, step: Any) -> Any:
     if not callable(learning_rate):
         return learning_rate
     with jax.numpy_dtype_promotion("standard"):  # schedules of other libraries mix integers and floats
@@ -129,14 +135,14 @@ def check_schedule(learning_rate: Any, first_step: int, num_steps: int, problem:
 
 
 def probe(learning_rate: Any, steps: np.ndarray) -> np.ndarray | None:
-    """The learning rates of these steps (k,), also where something else is being traced; None if they are traced."""
+    """What a schedule gives at these steps (k,), also where something else is being traced; None if it is traced."""
     steps = np.asarray(steps, np.int32)
     with jax.ensure_compile_time_eval():
         one_by_one = len(steps) == 1  # without compiling
-        found = rate_at(learning_rate, jnp.int32(steps[0])) if one_by_one else _rates(learning_rate, steps)
+        found = _scheduled(learning_rate, jnp.int32(steps[0])) if one_by_one else _rates(learning_rate, steps)
         return None if is_traced(found) else np.asarray(found, float).reshape(-1)
 
 
 @jax.jit
 def _rates(learning_rate, steps):
-    return jax.vmap(lambda step: jnp.asarray(rate_at(learning_rate, step), float))(steps)
+    return jax.vmap(lambda step: jnp.asarray(_scheduled(learning_rate, step), float))(steps)

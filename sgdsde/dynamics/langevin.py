@@ -144,6 +144,8 @@ class EulerMaruyama:
         rate = rate_at(self.learning_rate, step)
         time_step = rate / self.substeps
         scale = rate ** (1 - 1 / self.noise.tail_index) * time_step ** (1 / self.noise.tail_index)
+        if callable(self.learning_rate):  # below tail index 1 the first factor of a rate of 0 is infinite
+            scale = jnp.where(rate == 0, 0, scale)
         if self.shares_pass:
             return State(_explicit_in_one_pass(self, state.params, time_step, scale, draws))
         kick = tree_map(lambda z: _as(scale, z) * z, self.noise.apply(state.params, draws))

@@ -84,7 +84,7 @@ def match(
             "this SDE uses the covariance of a single step (sampling without replacement)",
             stacklevel=2,
         )
-    keywords = inspect.signature(noise_kind).parameters
+    keywords = _keywords(noise_kind, kind_options)
     problem, batch_size, sampling = sgd.problem, sgd.batch_size, sgd.sampling
     derived: dict[str, Any] = {}
     if "batch_size" in keywords:
@@ -92,7 +92,7 @@ def match(
     wanted = {"variance", "covariance", "scale"} & set(keywords) - set(kind_options)
     if wanted and at is None:
         raise ValueError(
-            f"match: {noise_kind.__name__} noise does not follow the parameters; give `at`, the parameters where its "
+            f"match: {_name(noise_kind)} noise does not follow the parameters; give `at`, the parameters where its "
             f"{', '.join(sorted(wanted))} should equal the minibatch gradient's (a minimum, or the start)"
         )
     factor = covariance_factor(problem.num_examples, batch_size, sampling)
@@ -101,12 +101,35 @@ def match(
     if wanted & {"variance", "scale"}:
         variance = factor * gradient_covariance_trace(problem, at) / sum(jnp.size(leaf) for leaf in tree_leaves(at))
         derived.update({name: variance if name == "variance" else jnp.sqrt(variance / 2) for name in wanted})
-    if "tail_index" in keywords and "tail_index" not in kind_options:
-        raise TypeError(f"match: {noise_kind.__name__} noise needs tail_index, a number in (0, 2]")
     if sgd.momentum is not None and not is_traced((sgd, at)):
         _warn_of_coupled_modes(sgd, at)
     noise = noise_kind(problem, **derived, **kind_options)
     return euler_maruyama(problem, noise, learning_rate=effective_rate(sgd), substeps=substeps, scheme=scheme)
+
+
+def _keywords(noise_kind: Callable, options: dict[str, Any]) -> list[str]:
+    """The keywords that a kind of noise takes after its problem. Raises TypeError unless the options are some of those
+    and with what `match` derives give it all that it needs."""
+    accepted = list(inspect.signature(noise_kind).parameters.values())[1:]
+    derived = {"batch_size", "sampling", "variance", "covariance", "scale"}
+    names = [keyword.name for keyword in accepted if keyword.kind is not keyword.VAR_KEYWORD]
+    own = {"batch_size", "sampling"} & set(options)
+    if own:
+        raise TypeError(f"match: {' and '.join(sorted(own))} is the SGD's own; leave it out, or match another sgd")
+    unknown = set(options) - set(names)
+    if unknown and len(names) == len(accepted):
+        takes = ", ".join(name for name in names if name not in ("batch_size", "sampling")) or "no option"
+        raise TypeError(f"match: {_name(noise_kind)} noise takes {takes}, got {', '.join(sorted(unknown))}")
+    needed = {keyword.name for keyword in accepted if keyword.name in names and keyword.default is keyword.empty}
+    missing = needed - derived - set(options)
+    if missing:
+        number = ", a number in (0, 2]" if missing == {"tail_index"} else ""
+        raise TypeError(f"match: {_name(noise_kind)} noise needs {', '.join(sorted(missing))}{number}")
+    return names
+
+
+def _name(noise_kind: Callable) -> str:
+    return getattr(noise_kind, "__name__", "this")
 
 
 def effective_rate(sgd: SGD) -> Any:

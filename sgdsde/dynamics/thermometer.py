@@ -52,7 +52,8 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
     them: take `per_direction`, or the covariance of `predictions.sde_covariance`. Traceable, without the warning. Costs
     every example's gradient and an eigenvalue problem of size d; above 4,096 parameters only the trace.
 
-    Raises ValueError for dynamics without one: an optimizer, clipped gradients, noise of infinite variance, a mixture.
+    Raises ValueError where a schedule is 0 at `step` (a warm-up at its first), and for dynamics without a temperature:
+    an optimizer, clipped gradients, noise of infinite variance, a mixture.
     Source of T: Mandt, Hoffman, Blei (2017), 1704.04289.
     """
     if not isinstance(dynamics, Dynamics):
@@ -70,6 +71,11 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
         if size <= LARGEST:
             covariance = factor * gradient_covariance(sgd.problem, params)
     half = rate_at(rate, step) / 2
+    if callable(rate) and not is_traced(half) and float(half) == 0:
+        raise ValueError(
+            f"temperatures: the schedule of the learning rate is 0 at step {step}, and with it every temperature; "
+            "give the `step` of the run at which you want them"
+        )
     if covariance is None:
         return Temperatures(half * trace / size, None, None, jnp.nan)
     values, directions = jnp.linalg.eigh(covariance)

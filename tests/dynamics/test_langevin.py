@@ -51,6 +51,17 @@ def test_the_scaling_line(problem, key, tail_index, substeps):
         np.testing.assert_allclose(step(dynamics, x, draws), x - 0.1 * (HESSIAN @ x + 0.7 * draws), rtol=1e-13)
 
 
+@pytest.mark.parametrize("tail_index", [0.8, 1.0, 1.5, 2.0])
+def test_a_schedule_that_touches_0_stands_still_there(problem, key, tail_index):
+    law = noise.levy(problem, tail_index=tail_index, scale=0.7)
+    warm = euler_maruyama(problem, law, learning_rate=lambda step: 0.1 * (step > 0), substeps=4)
+    even = euler_maruyama(problem, law, learning_rate=0.1, substeps=4)
+    x, draws = jnp.array([1.0, -2.0]), even.draw(key, 3, 0)
+    np.testing.assert_array_equal(step(warm, x, draws), x)
+    later = warm.advance(warm.init(x), draws, 1).params
+    np.testing.assert_allclose(later, step(even, x, draws), rtol=1e-14)
+
+
 @pytest.mark.parametrize("tail_index", [1.5, 2.0])
 def test_drift_and_anisotropic_noise_share_one_pass_over_the_examples(key, tail_index):
     """The same step as drift and noise apart, with a penalty; and a noise of another problem is left apart."""

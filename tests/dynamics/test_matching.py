@@ -1,5 +1,6 @@
 """match: every scaling between an SGD and its SDE, in numbers written out here."""
 
+import functools
 import warnings
 
 import jax.numpy as jnp
@@ -121,6 +122,31 @@ def test_what_has_no_sde_is_refused_with_the_reason(problem):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         match(plain, noise.anisotropic_levy, substeps=1, tail_index=1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (noise.anisotropic, {"tail_indx": 1.5}, "match: anisotropic noise takes no option, got tail_indx"),
+        (noise.levy, {"tail_indx": 1.5}, "match: levy noise takes tail_index, scale, got tail_indx"),
+        (noise.anisotropic, {"batch_size": 4}, "batch_size is the SGD's own; leave it out"),
+        (noise.anisotropic_sampled, {}, "match: anisotropic_sampled noise needs num_sampled"),
+        (lambda problem, *, heat: None, {}, "match: <lambda> noise needs heat"),
+    ],
+)
+def test_options_that_a_kind_does_not_take_are_named(problem, kind, options, message):
+    plain = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    with pytest.raises(TypeError, match=message):
+        match(plain, kind, substeps=1, at=jnp.zeros(2), **options)
+
+
+def test_kinds_with_options_bound_or_of_any_name(problem):
+    plain = sgd(problem, learning_rate=0.1, batch_size=2, sampling="with_replacement")
+    bound = match(plain, functools.partial(noise.anisotropic_levy, tail_index=1.5), substeps=1)
+    assert bound.noise.tail_index == 1.5
+    any_name = lambda problem, **options: noise.constant(problem, covariance=options["heat"] * np.eye(2))
+    sde = match(plain, any_name, substeps=1, heat=3.0)
+    np.testing.assert_allclose(noise_covariance(sde.noise, 2), 3 * np.eye(2), rtol=1e-14)
 
 
 MOMENTUM = {"learning_rate": 0.1, "batch_size": 1, "sampling": "with_replacement", "momentum": 0.9}

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from sgdsde import simulate
+from sgdsde import match, noise, simulate
 from sgdsde.dynamics.contract import Dynamics, check_schedule
 from sgdsde.dynamics.minibatch import minibatch_gradient, optimizer, sgd
 from sgdsde.ensemble import chain_keys, with_own_keys
@@ -108,6 +108,23 @@ def test_a_schedule_is_read_at_the_integer_step(problem, key):
 def test_a_schedule_is_looked_at_before_anything_runs(problem, schedule, message):
     with pytest.raises((TypeError, ValueError), match=f"learning_rate: .*<lambda> .*{message}"):
         sgd(problem, learning_rate=schedule, batch_size=2, sampling="with_replacement")
+
+
+@pytest.mark.parametrize("kind", ["SGD", "SDE"])
+def test_a_rate_that_is_negative_by_rounding_is_0_and_any_other_is_nan(problem, key, kind):
+    """Whatever the step: those of a run are looked at in nine places only."""
+    dip = lambda step: jnp.where(step == 7, -1e-3, jnp.where(step > 7, -1e-9, 0.1))
+    dynamics = sgd(problem, learning_rate=dip, batch_size=2, sampling="with_replacement")
+    if kind == "SDE":
+        dynamics = match(dynamics, noise.anisotropic, substeps=2)
+    start = problem.init(key)
+    moved = lambda step: dynamics.advance(dynamics.init(start), dynamics.draw(key, step, 0), step).params["w"]
+    assert dynamics.duration(8) == 0
+    np.testing.assert_array_equal(moved(8), start["w"])
+    assert np.isnan(dynamics.duration(7))
+    assert np.isnan(moved(7)).all()
+    assert np.isfinite(moved(6)).all()
+    assert (moved(6) != start["w"]).any()
 
 
 def test_a_schedule_is_looked_at_over_the_steps_of_a_run(problem, key):

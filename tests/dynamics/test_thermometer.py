@@ -52,6 +52,12 @@ def test_every_scaling_is_derived():
     np.testing.assert_allclose(temperatures(sgd(problem, **OPTIONS), jnp.zeros(2)).trace_matched * np.eye(2), sde)
 
 
+def test_a_warm_up_has_no_temperature_at_its_first_step():
+    warm = sgd(plane(), **OPTIONS | {"learning_rate": optax.linear_schedule(0.0, 0.2, 10)})
+    with pytest.raises(ValueError, match=r"schedule of the learning rate is 0 at step 0.*give the `step` of the run"):
+        temperatures(warm, jnp.zeros(2))
+
+
 def test_directions_of_their_own_temperature_are_named_and_warned_of():
     dynamics, params = sgd(plane(), **OPTIONS), jnp.zeros(2)
     with pytest.warns(UserWarning, match=r"no single number .*: 2 directions from 0\.624 down to 0\.176"):

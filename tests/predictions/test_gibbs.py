@@ -1,5 +1,7 @@
 """Gibbs densities against Gaussian and quadrature values, on grids of one and two dimensions."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,27 @@ def test_walls_are_allowed_and_everything_is_traceable():
 def test_bad_arguments_are_named(potential, heat, grid, message):
     with pytest.raises(ValueError, match=message):
         gibbs_density(potential, heat, grid)
+
+
+def test_a_grid_coarser_than_the_law_is_said_in_either_axis_and_well():
+    """Of a Gaussian of width s the trapezoid rule at step 2 s is off by 1.4 %; walls and flat places are no cause."""
+    grid, parabola = np.linspace(-10.0, 10.0, 21), lambda x: x[0] ** 2 / 2
+    for heat, is_coarse in ((1 / 4.4, True), (1 / 3.6, False), (1e-4, True)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            log_partition = log_partition_function(parabola, heat, grid)
+        assert bool(caught) == is_coarse
+        error = abs(float(log_partition) - np.log(2 * np.pi * heat) / 2)
+        assert error > 0.014 if is_coarse else error < 0.02
+    wells = lambda x: jnp.minimum((x[0] + 5) ** 2 / 50, (x[0] - 5) ** 2) / 2
+    with pytest.warns(UserWarning, match=r"near \[5\.0\] a step of the grid's axis 0 is 3.16 times the width"):
+        gibbs_density(wells, 0.1, grid)
+    plane = np.stack(np.meshgrid(np.linspace(-9, 9, 181), grid, indexing="ij"), axis=-1)
+    with pytest.warns(UserWarning, match=r"near \[.*, 0\.0\] a step of the grid's axis 1"):
+        gibbs_density(lambda x: x @ x / 2, 0.1, plane)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gibbs_density(lambda x: jnp.where(jnp.abs(x[0]) > 3, jnp.inf, 0.0), 0.1, grid)
 
 
 def test_temperature_refuses_bad_arguments():
