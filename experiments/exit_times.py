@@ -424,6 +424,11 @@ def clipped_checks(config, arrays):
         limit = clipped_exit_exponent(tail_index=config.pareto_index, half_width=1.0, clip=clip)
         paper = "Wang, Oh, Rhee 2022: alpha + (alpha - 1)(l - 1), small rates"
         found.append(Check(f"{name}, small rates", slope, limit, error, 0.05 / limit, "agree", paper))
+        if limit == 2:
+            ends = -np.diff(np.log(exact)) / np.diff(np.log(rates(config)))
+            name = f"clip {clip:g}: exact chain's exponent between"
+            found.append(Check(f"{name} the two largest rates", ends[0], limit, 0, 0, "below", source))
+            found.append(Check(f"{name} the two smallest rates", ends[-1], limit, 0, 0, "above", source))
         for rate, row, time in zip(rates(config), rows, exact):
             name = f"clip {clip:g}: iterations at rate {rate:.3g}"
             found.append(Check(name, row[0], time, row[1], 0.05, "agree", source))

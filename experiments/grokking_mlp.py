@@ -169,6 +169,8 @@ def checks(config, arrays):
     add("GELU: delay", geometric_mean(gelu["generalised"] / gelu["memorised"]), 5, "above", bound)
     late = ~(relu["generalised"] / relu["memorised"] < 5)  # runs that are not there by the end included
     add("ReLU: runs of a delay over 5, or not there by the end", fraction(late), 0.5, "above", bound)
+    num_censored = (~np.isfinite(relu["generalised"])).sum()
+    add("ReLU: runs of these that are not there by the end", (num_censored, 0), 0, "above", "a count")
     add("GELU: step at which the excluded loss rises, over that at which the test loss falls",
         mean(gelu["excluded loss"] / gelu["test loss"]), 1, "below", waves)  # fmt: skip
     add("GELU: key frequencies", mean(arrays["num_frequencies"][0].astype(float)), 6, "below", bound)

@@ -446,12 +446,17 @@ def sgd_checks(config, arrays):
         )
         gap, error = distance(arrays["sgd"][i], exact, binomial(exact, count))
         found.append(Check(f"{label}: distance from its one-step law", gap, 0, error, 0.02, "agree", ONE_STEP))
+        sde = exact_law(config, config.temperatures[i], 1)[0]
+        place = int(np.argmax(np.abs(exact - sde)))  # where the exact laws are farthest apart, not the samples
+        name, error = f"{label}: distance from the SDE's law", binomial(exact, count)[place]
+        measured, predicted = abs(arrays["sgd"][i, place] - sde[place]), abs(exact - sde)[place]
         if i == kept[-1]:
-            sde = exact_law(config, config.temperatures[i], 1)[0]
-            place = int(np.argmax(np.abs(exact - sde)))  # where the exact laws are farthest apart, not the samples
-            name, error = f"{label}: distance from the SDE's law", binomial(exact, count)[place]
-            measured, predicted = abs(arrays["sgd"][i, place] - sde[place]), abs(exact - sde)[place]
             found.append(Check(name, measured, predicted, error, 0.3, "agree", ONE_STEP))
+        else:
+            later = config.temperatures[kept[-1]]
+            far = np.abs(one_step_fractions(config, later) - exact_law(config, later, 1)[0]).max()
+            name = f"{name}, that at T = {later:g} beside it"
+            found.append(Check(name, measured, far, error, 0, "below", ONE_STEP))
     lost = arrays["diverged"]
     found.append(Check("SDE chains diverged", lost[:, [0, 3]].sum(), 0, 0, 0, "agree", "none may"))
     return [*found, Check("SGD chains diverged at depth 0", lost[:, 2].sum(), 0, 0, 0, "agree", "none may")]

@@ -39,6 +39,7 @@ from scipy.optimize import minimize_scalar
 from sgdsde import Check, first_exit, sgd, simulate, style
 from sgdsde.measurements import log_log_slope, loss_exponent_of_mean, mean_exit_time
 from sgdsde.predictions import (
+    gaussian_kesten_exponent,
     gaussian_regression_law,
     gaussian_regression_passage_steps,
     proportional_noise_escape_exponent,
@@ -269,6 +270,16 @@ def window_checks(config, arrays):
     mass, exact = arrays["below"][i, 0, place], mass_below(law, arrays)[place]
     error = np.sqrt(mass * (1 - mass) / config.num_chains)
     found.append(Check(f"mass below {edge:g} L_* {label}", mass, exact, error, 0.008, "agree", KERNEL))
+    _, local = exact_local_exponents(arrays, law)
+    kappa = gaussian_kesten_exponent(
+        input_variance=here["curvature"], learning_rate=here["learning_rate"], batch_size=here["batch_size"]
+    )
+    least, name = min(closed, mori), f"exact law's local exponent {label}"
+    found += [
+        Check(f"{name}, at 1.01 L_*, over both powers named", local[0] / least, 1, 0, 0, "below", KERNEL),
+        Check(f"{name}, largest, over Mori's", local.max() / mori, 1, 0, 0, "above", KERNEL),
+        Check(f"{name}, at 6 L_*", local[-1], (kappa + 1) / 2, 0, 0.05, "agree", "Kesten 1973: of the farthest tail"),
+    ]
     return [*found, *local_checks(config, arrays)]
 
 
@@ -322,6 +333,14 @@ def local_exponents(config, arrays, i, law=None):
     heights, spans = np.log(mass / np.diff(edges)), np.diff(np.log(losses))
     error = np.sqrt((1 / mass[1:] + 1 / mass[:-1]) / config.num_chains) / spans
     return np.sqrt(losses[1:] * losses[:-1]), -np.diff(heights) / spans, error
+
+
+def exact_local_exponents(arrays, law):
+    """(L/L_*, -d log p/d log L) of an exact law, from 1.01 to 6 L_*."""
+    scale = float(arrays["curvature"][0] / (2 * arrays["minimum_loss"][0]))
+    losses = 1 + np.geomspace(0.01, min(5.0, 0.95 * scale * law.distances[-1] ** 2), 200)
+    y, above = np.sqrt((losses - 1) / scale), CubicSpline(law.distances, law.above)
+    return losses, -above(y, 2) / above(y, 1) * losses / (2 * scale * y)
 
 
 def passage_predictions(config, arrays):
@@ -400,10 +419,7 @@ def plot_local(panel, config, arrays):
     """The local exponent of the smallest batch at the largest rate, beside the powers that have been proposed."""
     i = len(config.learning_rates) - 1
     rate, here, law = config.learning_rates[i], setting(config, arrays, i, 0), law_of(config, arrays, i, 0)
-    scale = float(arrays["curvature"][0] / (2 * arrays["minimum_loss"][0]))
-    losses = 1 + np.geomspace(0.01, min(5.0, 0.95 * scale * law.distances[-1] ** 2), 200)
-    y, above = np.sqrt((losses - 1) / scale), CubicSpline(law.distances, law.above)
-    exact = -above(y, 2) / above(y, 1) * losses / (2 * scale * y)
+    losses, exact = exact_local_exponents(arrays, law)
     panel.plot(losses - 1, exact, **style.line("theory"), label="exact law of SGD's step")
     places, measured, error = local_exponents(config, arrays, i)
     seen = (error < 0.5) & (places > 1.01)
