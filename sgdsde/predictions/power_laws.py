@@ -86,6 +86,8 @@ def proportional_noise_passage_time(
         return y / (1 + y**2) * scipy.special.hyp2f1(1, exponent, 1.5, y**2 / (1 + y**2))
 
     integral = scipy.integrate.quad(integrand, start, end, epsabs=0, epsrel=1e-11, limit=200)[0]
+    if not np.isfinite(integral):
+        raise ValueError(f"loss: expected one within reach, got {loss}, where phi = {exponent:.6g}; no float holds it")
     return float(2 * batch_size / (learning_rate * curvature**2) * integral)
 
 

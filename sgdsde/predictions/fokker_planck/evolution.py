@@ -71,6 +71,8 @@ def _evolved(chain: Generator, initial: np.ndarray, duration: float) -> np.ndarr
             inverse = np.linalg.inv(projected[:count, :count])
             exponent = scipy.linalg.expm((np.eye(count) - inverse) / POLE)
             previous, mass = mass, np.linalg.norm(start) * exponent[:, 0] @ known
+            if not np.isfinite(mass).all():
+                raise ValueError(f"duration: expected one that numbers can follow, got {duration:g}; take a shorter one")
             if finished or np.abs(mass - previous).sum() < 1e-12:
                 break
         projected[count, count - 1] = length

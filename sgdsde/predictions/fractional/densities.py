@@ -110,6 +110,8 @@ def _evolution(motion, initial, intervals):
         if previous is None or abs(interval - previous) > 1e-9 * interval:
             propagator, previous = scipy.linalg.expm(interval * rates), interval
         masses = masses @ propagator
+        if not np.isfinite(masses).all():
+            raise ValueError("durations: expected times that numbers can follow at this scale; take shorter ones")
         densities.append(_density(motion.grid, masses))
     return densities
 
