@@ -72,7 +72,7 @@ def _evolved(chain: Generator, initial: np.ndarray, duration: float) -> np.ndarr
             exponent = scipy.linalg.expm((np.eye(count) - inverse) / POLE)
             previous, mass = mass, np.linalg.norm(start) * exponent[:, 0] @ known
             if not np.isfinite(mass).all():
-                raise ValueError(f"duration: expected one that numbers can follow, got {duration:g}; take a shorter one")
+                raise ValueError(f"duration: expected a time that numbers can follow, got {duration:g}")
             if finished or np.abs(mass - previous).sum() < 1e-12:
                 break
         projected[count, count - 1] = length
