@@ -52,6 +52,8 @@ def as_array(name: str, value: Any) -> jax.Array:
 
 
 def _as_leaf(name: str, leaf: Any) -> jax.Array:
+    if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        raise TypeError(f"{name}: expected an array of numbers, got keys of JAX; hold jax.random.key_data of them")
     try:
         jax.dtypes.canonicalize_dtype(getattr(leaf, "dtype", np.float64))
         return as_array(name, leaf) if isinstance(leaf, np.ndarray) else jnp.asarray(leaf)

@@ -163,6 +163,5 @@ SPARED = {
     **{f"observables.hessian_{name}": NO_ARRAY for name in ("extremes", "trace", "eigenvalues")},
     "observables.sharpness": NO_ARRAY,
     "checkpoints": {("another text", "folder")},
-    # complex examples may give a real loss; of another library's key Problem.examples says it in that library's words
-    "Problem": {("complex numbers", "examples"), ("a key", "examples")},
+    "Problem": {("complex numbers", "examples")},  # may give a real loss
 }
