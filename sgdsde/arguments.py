@@ -7,6 +7,7 @@ a kind and a shape, which are checked; its size is not known, and where it turns
 becomes NaN, so that a sweep never returns a number for it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -20,17 +21,27 @@ from sgdsde.pytrees import as_float
 
 __all__ = [
     "array",
+    "check_floating",
     "count",
+    "is_floating",
     "is_number",
     "is_traced",
     "known",
     "matrix",
     "number",
+    "parts",
     "precision",
     "real",
+    "shaped",
     "square_root",
     "vector",
 ]
+
+KINDS = {
+    "real numbers": (jnp.floating, jnp.integer, jnp.bool_),
+    "floating-point numbers": (jnp.floating,),
+    "whole numbers": (jnp.integer,),
+}
 
 
 def known(name: str, value: Any) -> np.ndarray | None:
@@ -181,6 +192,53 @@ def matrix(name: str, value: Any, dtype: Any, *, size: int | None = None, semide
     return result
 
 
+def shaped(name: str, value: Any, shape: str, kind: str = "real numbers", sizes: dict[str, int] | None = None) -> Any:
+    """An array whose axes are those of `shape`, such as "(..., num_bits)": as it is, a list as JAX's.
+
+    sizes: of the axes known so far, which others' are added to, so that arrays fit to each other. Only kind and shape
+    are looked at, which a trace has too. Raises TypeError for another kind of number, ValueError for another shape.
+    """
+    if not hasattr(value, "dtype"):
+        real(name, value, f"{kind} of shape {shape}")
+        value = jnp.asarray(value)
+    if not _is_of(value, KINDS[kind]):
+        raise TypeError(f"{name}: expected {kind} of shape {shape}, got {_shown(value)}{_advice(value)}")
+    sizes = {} if sizes is None else sizes
+    axes, given, known = shape.strip("()").replace(",", " ").split(), np.shape(value), dict(sizes)
+    if axes[:1] == ["..."]:
+        axes, given = axes[1:], given[max(len(given) - len(axes) + 1, 0) :]
+    fits = (size == (int(axis) if axis.isdigit() else sizes.setdefault(axis, size)) for axis, size in zip(axes, given))
+    if len(given) != len(axes) or not all(fits):
+        fixed = ", ".join(f"{axis} = {known[axis]}" for axis in axes if axis in known)
+        raise ValueError(f"{name}: expected shape {shape}{f' with {fixed}' if fixed else ''}, got {np.shape(value)}")
+    return value
+
+
+def parts(
+    name: str, value: Any, shapes: Mapping[str, str], kind: str = "floating-point numbers", like: str = "problem.init"
+) -> dict[str, Any]:
+    """The arrays of a dict that `shapes` names, each `shaped`, axes of one name of one size. Raises TypeError or
+    ValueError."""
+    if not (isinstance(value, Mapping) and shapes.keys() <= value.keys()):
+        wanted = ", ".join(f"{part!r}: {shape}" for part, shape in shapes.items())
+        got = f"a dict of {', '.join(map(repr, value))}" if isinstance(value, Mapping) else _shown(value)
+        raise TypeError(f"{name}: expected {{{wanted}}} as {like} gives, got {got}")
+    sizes: dict[str, int] = {}
+    return {part: shaped(f"{name}[{part!r}]", value[part], shape, kind, sizes) for part, shape in shapes.items()}
+
+
+def is_floating(leaf: Any) -> bool:
+    """Whether `leaf` is a number or an array in floating point."""
+    return isinstance(leaf, float) or (hasattr(leaf, "dtype") and _is_of(leaf, (jnp.floating,)))
+
+
+def check_floating(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is a pytree of arrays in floating point, at least one."""
+    for leaf in tree_leaves(value) or [value]:
+        if not is_floating(leaf):
+            raise TypeError(f"{name}: expected arrays in floating point, got {_shown(leaf)}{_advice(leaf)}")
+
+
 def count(name: str, value: Any, *, at_least: int = 1, at_most: int | None = None, mend: str = "") -> int:
     """A whole number known to Python, as an int: a shape or a number of repetitions. Raises TypeError for what is not
     an integer (2.0, a truth value, a traced number), ValueError outside of the range."""
@@ -209,7 +267,10 @@ def square_root(covariance: jax.Array) -> jax.Array:
 def _is_real(leaf: Any) -> bool:
     if not hasattr(leaf, "dtype"):
         return isinstance(leaf, int | float) and not isinstance(leaf, bool)
-    kinds = (jnp.floating, jnp.integer) if np.ndim(leaf) == 0 else (jnp.floating, jnp.integer, jnp.bool_)  # labels
+    return _is_of(leaf, KINDS["real numbers"][: 2 if np.ndim(leaf) == 0 else 3])  # truth values: labels
+
+
+def _is_of(leaf: Any, kinds: tuple) -> bool:
     try:
         return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
     except TypeError:  # a type of another library

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves, tree_leaves_with_path, tree_map
 from optax.microbatching import microbatch as in_microbatches
 
-from sgdsde.arguments import is_traced
+from sgdsde.arguments import is_floating, is_traced
 from sgdsde.casting import as_examples
 from sgdsde.pytrees import as_partial, pytree
 from sgdsde.tracing import shapes_of
@@ -107,8 +107,8 @@ def check_params(problem: Problem, params: Any, name: str = "params") -> None:
             f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {jax.tree.structure(params)}"
         )
     for (path, leaf), want in zip(tree_leaves_with_path(params), tree_leaves(like), strict=True):
-        kind = getattr(leaf, "dtype", type(leaf))
-        if not (kind is float or (hasattr(leaf, "dtype") and jnp.issubdtype(kind, jnp.floating))):
+        if not is_floating(leaf):
+            kind = getattr(leaf, "dtype", type(leaf))
             given = getattr(kind, "name", None) or getattr(kind, "__name__", str(kind))
             raise TypeError(f"{name}{keystr(path)}: expected {want.dtype} as problem.init gives, got {given}")
         if np.shape(leaf) != want.shape:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde import gradient_flow, landscapes, match, noise, sgd
-from sgdsde.arguments import count, matrix, number, square_root, vector
+from sgdsde import gradient_flow, landscapes, match, modular_addition, noise, observables, parity, sgd
+from sgdsde.arguments import count, matrix, number, parts, shaped, square_root, vector
 
 PROBLEM = landscapes.quadratic(np.diag([1.0, 2.0]), gradient_covariance=np.eye(2), num_examples=8)
 OPTIONS = {"learning_rate": 0.1, "batch_size": 2, "sampling": "with_replacement"}
@@ -170,6 +170,47 @@ def test_counts_are_whole_numbers_known_to_python():
         count("batch_size", 10, at_least=2, at_most=8)
     with pytest.raises(TypeError, match="got a traced number; it is a shape"):
         jax.jit(lambda value: count("substeps", value))(3)
+
+
+def test_arrays_of_a_network_fit_to_each_other():
+    sizes = {"d": 3}
+    assert shaped("inputs", jnp.ones((5, 2, 3)), "(..., d)", sizes=sizes).shape == (5, 2, 3)
+    assert shaped("right", [[1.0, 2.0]] * 3, "(d, k)", sizes=sizes).shape == (3, 2)
+    assert sizes == {"d": 3, "k": 2}
+    with pytest.raises(ValueError, match=r"left: expected shape \(m, k\) with k = 2, got \(4, 3\)"):
+        shaped("left", jnp.ones((4, 3)), "(m, k)", sizes=sizes)
+    with pytest.raises(ValueError, match=r"pairs: expected shape \(\.\.\., 2\), got \(\)"):
+        shaped("pairs", jnp.int32(3), "(..., 2)")
+    with pytest.raises(TypeError, match=r"pairs: expected whole numbers of shape \(n, 2\), got a traced float64"):
+        jax.eval_shape(lambda pairs: shaped("pairs", pairs, "(n, 2)", "whole numbers"), jnp.ones((3, 2)))
+    shapes = {"weights": "(d, N)", "biases": "(N,)"}
+    with pytest.raises(
+        TypeError, match=r"params: expected {'weights': \(d, N\), .* as problem.init gives, got a dict of 'a'"
+    ):
+        parts("params", {"a": 1.0}, shapes)
+    with pytest.raises(ValueError, match=r"params\['biases'\]: expected shape \(N,\) with N = 2, got \(3,\)"):
+        parts("params", {"weights": jnp.ones((3, 2)), "biases": jnp.ones(3)}, shapes)
+
+
+def test_places_beyond_the_end_are_refused_where_jax_takes_the_last():
+    weights = jnp.ones((3, 2))
+    params = {"first": weights, "second": weights, "output": weights.T}
+    with pytest.raises(ValueError, match="pairs: expected residues from 0 to 2, got 1 to 3"):
+        modular_addition.quadratic_logits(params, jnp.array([[1, 3]]))
+    with pytest.raises(ValueError, match="label: expected residues from 0 to 2, got -1 to -1"):
+        modular_addition.cross_entropy(jnp.ones(3), jnp.int32(-1))
+    with pytest.raises(ValueError, match="relevant: expected different places from 0 to 2, got"):
+        parity.parity_labels(jnp.ones((2, 3)), [0, 3])
+
+
+def test_watchers_are_functions_in_a_dict():
+    for wrong in (None, "norm", observables.weight_norm, {"norm": 3}):
+        with pytest.raises(Exception, match="observers"):
+            observables.all_of(wrong, jnp.ones(2))
+    with pytest.raises(
+        TypeError, match=r"params: expected arrays in floating point, got .*complex.*; take its real part"
+    ):
+        observables.weight_norm(jnp.full(2, 1j))
 
 
 def test_times_are_numbers():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "wrong_inputs"
-TABLES = ["of_predictions", "of_measurements", "of_dynamics"]
+TABLES = ["of_predictions", "of_measurements", "of_dynamics", "of_problems"]
 
 
 def findings(*arguments):
@@ -23,5 +23,6 @@ def test_what_is_no_number_is_refused_by_name_before_any_compute(table):
 
 
 @pytest.mark.slow
-def test_a_wrong_size_or_shape_is_refused_by_name_or_answered_rightly():
-    assert findings("of_measurements", "--sizes") == []
+@pytest.mark.parametrize("table", ["of_measurements", "of_problems"])
+def test_a_wrong_size_or_shape_is_refused_by_name_or_answered_rightly(table):
+    assert findings(table, "--sizes") == []

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import tree_leaves
 from matfree import decomp, stochtrace
 
+from sgdsde.arguments import check_floating
 from sgdsde.arguments import count as whole
 from sgdsde.randomness import same_key
 
@@ -97,10 +97,7 @@ def _flat_hessian(function, params):
     """Hessian-vector products of flat vectors (forward over reverse), their length and precision."""
     if not callable(function):
         raise TypeError(f"function: expected a function params -> scalar, got {function!r}")
-    for leaf in tree_leaves(params) or [params]:
-        kind = getattr(leaf, "dtype", type(leaf))
-        if not (kind is float or (hasattr(leaf, "dtype") and jnp.issubdtype(kind, jnp.floating))):
-            raise TypeError(f"params: expected arrays in floating point, got {kind}")
+    check_floating("params", params)
     flat, unravel = ravel_pytree(params)
     slope = jax.grad(lambda vector: function(unravel(vector)))
 

@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgdsde.arguments import check_floating, number, parts, shaped
 from sgdsde.observables.losses import accuracy, mean_example_loss, weight_norm
-from sgdsde.problem import Problem
-from sgdsde.problems.modular_pairs import all_pairs
+from sgdsde.problem import Problem, check_params
+from sgdsde.problems.modular_pairs import all_pairs, residues
+from sgdsde.tracing import shapes_of
 
 __all__ = [
     "circuit_progress",
@@ -37,6 +39,8 @@ __all__ = [
     "shares_of_power",
 ]
 
+EXAMPLES = {"pairs": "(n, 2)", "sums": "(n,)"}
+
 
 def frequency_power(weights: Callable, params: Any) -> jax.Array:
     """The power of every frequency, (..., p // 2 + 1), of weights(params) (..., p), place 0 the constant's.
@@ -44,7 +48,7 @@ def frequency_power(weights: Callable, params: Any) -> jax.Array:
     The powers of a row add up to its sum of squares (Parseval); white noise of variance v has power v at the constant,
     2 v at each frequency (v at p / 2).
     """
-    values = weights(params)
+    values = _values(weights, params)
     return _power(values, _waves_of(values.shape[-1]))
 
 
@@ -56,7 +60,7 @@ def inverse_participation_ratio(weights: Callable, params: Any) -> jax.Array:
     non-zero weight; white noise whose mean is subtracted has the expectation 2/((p - 1)/2 + 1), p odd. NaN for
     a row of zeros: a neuron that weight decay has killed has no shape.
     """
-    values = weights(params)
+    values = _values(weights, params)
     waves = _waves_of(values.shape[-1])
     largest = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
     values = values / jnp.where(largest > 0, largest, 1)  # the fourth power of small weights would underflow
@@ -70,6 +74,7 @@ def key_frequencies(weights: Callable, fraction: Any, params: Any) -> jax.Array:
 
     Power is summed over all rows; the constant has no part in it, neither in the mask nor in the whole.
     """
+    fraction = number("fraction", fraction, at_least=0.0, at_most=1.0)
     power = frequency_power(weights, params)
     power = jnp.sum(power.reshape(-1, power.shape[-1]), axis=0).at[0].set(0)
     order = jnp.argsort(-power)
@@ -91,7 +96,7 @@ def restricted_loss(logits: Callable, example_loss: Callable, frequencies: Any, 
     """
     table = _means_by_sum(_all_logits(logits, params))
     kept = jnp.mean(table, axis=0, keepdims=True) + _product(_projection(frequencies, table), table)
-    return jnp.mean(jax.vmap(example_loss)(kept, jnp.arange(len(table), dtype=jnp.int32)))
+    return _mean_loss(example_loss, kept, jnp.arange(len(table), dtype=jnp.int32))
 
 
 def excluded_loss(
@@ -102,11 +107,12 @@ def excluded_loss(
     It stays low while the network memorises, and rises as it comes to work by these frequencies, before the test loss
     falls. examples: {"pairs": (n, 2), "sums": (n,)}; the projection itself is over all pairs.
     """
+    examples = parts("examples", examples, EXAMPLES, "whole numbers", like="all_pairs")
     full = _all_logits(logits, params)
     table = _means_by_sum(full)
     removed = _product(_projection(frequencies, table), table)
-    pairs, sums = jnp.asarray(examples["pairs"]), jnp.asarray(examples["sums"])
-    return jnp.mean(jax.vmap(example_loss)(full[pairs[:, 0], pairs[:, 1]] - removed[sums], sums))
+    pairs, sums = (residues(f"examples[{name!r}]", examples[name], EXAMPLES[name], len(table)) for name in EXAMPLES)
+    return _mean_loss(example_loss, full[pairs[:, 0], pairs[:, 1]] - removed[sums], sums)
 
 
 def circuit_progress(
@@ -114,7 +120,10 @@ def circuit_progress(
 ) -> dict[str, jax.Array]:
     """What a network for modular addition gets right, and how far it works by the chosen frequencies: train and test
     accuracy and mean loss, `restricted_loss`, `excluded_loss` on the training pairs, and the norm of the weights."""
+    check_params(problem, params)
     train = problem.examples
+    for name, examples in (("problem.examples", train), ("test", test)):
+        parts(name, examples, EXAMPLES, "whole numbers", like="all_pairs")
     return {
         "train_accuracy": accuracy(logits, train["pairs"], train["sums"], params),
         "test_accuracy": accuracy(logits, test["pairs"], test["sums"], params),
@@ -133,6 +142,20 @@ def shares_of_power(weights: Callable, params: Any) -> jax.Array:
     return power / jnp.sum(power)
 
 
+def _values(weights, params):
+    check_floating("params", params)
+    wanted = "a function params -> (..., p)"
+    shaped("weights(params)", shapes_of("weights", weights, params, expected=wanted), "(..., p)")
+    return weights(params)
+
+
+def _mean_loss(example_loss, logits, sums):
+    one = jax.ShapeDtypeStruct(logits.shape[1:], logits.dtype), jax.ShapeDtypeStruct((), sums.dtype)
+    out = shapes_of("example_loss", example_loss, *one, expected="a function (logits (p,), sum) -> scalar")
+    shaped("example_loss(logits, sum)", out, "()")
+    return jnp.mean(jax.vmap(example_loss)(logits, sums))
+
+
 def _power(values, waves):
     """Squared coefficients of the waves, summed with the weights waves (wave, frequency)."""
     squares = _product(values, jnp.asarray(_basis(len(waves)), values.dtype)) ** 2
@@ -141,8 +164,10 @@ def _power(values, waves):
 
 def _all_logits(logits, params):
     """(p, p, p): first term, second term, output. The number of outputs says what p is."""
-    one = jax.eval_shape(logits, params, jax.ShapeDtypeStruct((1, 2), jnp.int32))
-    modulus = one.shape[-1]
+    check_floating("params", params)
+    pair = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    one = shapes_of("logits", logits, params, pair, expected="a function (params, pairs (n, 2)) -> (n, p)")
+    modulus = shaped("logits(params, pairs (1, 2))", one, "(1, p)", "floating-point numbers").shape[1]
     return logits(params, all_pairs(modulus)["pairs"]).reshape(modulus, modulus, modulus)
 
 
@@ -156,14 +181,17 @@ def _means_by_sum(full):
 def _projection(frequencies, table):
     """(p, p): the orthogonal projection of functions of the residue on the waves of the chosen frequencies."""
     modulus = len(table)
-    frequencies = jnp.asarray(frequencies)
-    if frequencies.shape != (modulus // 2 + 1,) or frequencies.dtype != bool:
+    is_listed = isinstance(frequencies, list | tuple) and all(isinstance(each, bool | np.bool_) for each in frequencies)
+    mask: Any = np.array(frequencies) if is_listed else frequencies
+    is_array = hasattr(mask, "dtype")
+    if not is_array or mask.dtype != bool or mask.shape != (modulus // 2 + 1,):
+        got = f"{mask.dtype} of shape {mask.shape}" if is_array else type(mask).__name__
         raise ValueError(
-            f"frequencies: expected a mask of {modulus // 2 + 1} booleans for modulus {modulus}, got "
-            f"{frequencies.dtype} of shape {frequencies.shape}; numpy.isin(numpy.arange({modulus // 2 + 1}), chosen)"
+            f"frequencies: expected a mask of {modulus // 2 + 1} booleans for modulus {modulus}, got {got}; "
+            f"numpy.isin(numpy.arange({modulus // 2 + 1}), chosen)"
         )
     basis = jnp.asarray(_basis(modulus), table.dtype)
-    chosen = _product(jnp.asarray(_waves_of(modulus), table.dtype), frequencies.astype(table.dtype))
+    chosen = _product(jnp.asarray(_waves_of(modulus), table.dtype), mask.astype(table.dtype))
     return _product(basis * chosen[None, :], basis.T)
 
 

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves, tree_map
 
+from sgdsde.arguments import check_floating, shaped
 from sgdsde.problem import Problem, check_params
+from sgdsde.tracing import shapes_of
 
 __all__ = ["accuracy", "mean_example_loss", "over_examples", "weight_norm"]
 
@@ -31,19 +33,25 @@ def accuracy(logits: Callable, inputs: Any, labels: Any, params: Any) -> jax.Arr
     labels (n,) whole numbers from 0. A tie counts for the first class. NaN where a logit is NaN: a network that has
     diverged is not one that guesses. Raises ValueError for other shapes.
     """
-    scores, labels = logits(params, inputs), jnp.asarray(labels)
+    check_floating("params", params)
+    wanted = "a function (params, inputs) -> (n, num_classes) or (n,)"
+    scores = shapes_of("logits", logits, params, inputs, expected=wanted)
+    labels = jnp.asarray(shaped("labels", labels, "(...)"))
     if labels.ndim != 1 or scores.shape[:1] != labels.shape or scores.ndim not in (1, 2):
         raise ValueError(
             f"accuracy: expected logits of shape (n, num_classes) or (n,) and labels (n,), got {scores.shape} and "
             f"{labels.shape}; logits takes (params, inputs) of all the inputs at once"
         )
+    scores = logits(params, inputs)
     chosen = jnp.argmax(scores, axis=1) if scores.ndim == 2 else scores > 0
-    fraction = jnp.mean((chosen.astype(jnp.int32) == labels.astype(jnp.int32)).astype(scores.dtype))
+    fraction = jnp.mean((chosen.astype(jnp.float32) == labels.astype(jnp.float32)).astype(scores.dtype))
     return jnp.where(jnp.isnan(scores).any(), jnp.nan, fraction)
 
 
 def weight_norm(params: Any) -> jax.Array:
-    """Euclidean norm of all parameters together, sqrt(sum of squares)."""
+    """Euclidean norm of all parameters together, sqrt(sum of squares). Raises TypeError unless they are in floating
+    point."""
+    check_floating("params", params)
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in tree_leaves(params)))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sgdsde.arguments import shaped
 from sgdsde.observables.losses import over_examples
-from sgdsde.problem import Problem
-from sgdsde.problems.linear_layers import matmul, product
+from sgdsde.problem import Problem, check_params
+from sgdsde.problems.linear_layers import as_layers, matmul, product
 
 __all__ = ["balances", "mode_noise", "mode_strengths", "singular_values"]
 
@@ -25,13 +26,17 @@ def singular_values(params: Any) -> jax.Array:
 def mode_strengths(left: jax.Array, right: jax.Array, params: Any) -> jax.Array:
     """u_i = left_i^T W_N ... W_1 right_i along given directions, such as a teacher's: left (m, k), right (d, k) with
     unit columns; (k,). A strength may be negative, and differs from a singular value where modes mix."""
-    return jnp.sum(left * matmul(product(params), right), axis=0)
+    taught = product(params)
+    sizes = {"m": taught.shape[0], "d": taught.shape[1]}
+    left, right = shaped("left", left, "(m, k)", sizes=sizes), shaped("right", right, "(d, k)", sizes=sizes)
+    return jnp.sum(left * matmul(taught, right), axis=0)
 
 
 def balances(params: Any) -> tuple[jax.Array, ...]:
     """W_(l+1)^T W_(l+1) - W_l W_l^T of neighbouring layers, N - 1 matrices: conserved by gradient flow, and changed by
     a step of gradient descent or SGD exactly as `predictions.balance_changes` says."""
-    return tuple(matmul(above.T, above) - matmul(below, below.T) for below, above in itertools.pairwise(params))
+    layers = as_layers("params", params)
+    return tuple(matmul(above.T, above) - matmul(below, below.T) for below, above in itertools.pairwise(layers))
 
 
 def mode_noise(problem: Problem, bases: Sequence[jax.Array], params: Any) -> dict[str, jax.Array]:
@@ -50,6 +55,8 @@ def mode_noise(problem: Problem, bases: Sequence[jax.Array], params: Any) -> dic
     example loss in N + 1 directions for each mode; for a cheaper estimate pass a problem of fewer examples. A minibatch
     has `noise.covariance_factor` times as much. Predicted by `predictions.mode_noise`.
     """
+    check_params(problem, params)
+    bases = _checked_bases(bases, as_layers("params", params))
     _, pull_back = jax.vjp(lambda p: mode_strengths(bases[-1], bases[0], p), params)
     growth = list(jax.vmap(pull_back)(jnp.eye(bases[0].shape[1], dtype=bases[0].dtype))[0])  # a_l, modes first
     own = [jnp.einsum("ai,bi->iab", above, below) for below, above in itertools.pairwise(bases)]
@@ -63,6 +70,18 @@ def mode_noise(problem: Problem, bases: Sequence[jax.Array], params: Any) -> dic
     blank = [jnp.zeros_like(layer) for layer in own]
     weights = [variances(*blank[:layer], own[layer], *blank[layer + 1 :]) for layer in range(len(own))]
     return {"weights": jnp.stack(weights).sum(axis=0), "strength": variances(*growth)}
+
+
+def _checked_bases(bases, layers):
+    widths = [layers[0].shape[1], *(len(layer) for layer in layers)]
+    if not isinstance(bases, list | tuple) or len(bases) != len(widths):
+        got = len(bases) if isinstance(bases, list | tuple) else type(bases).__name__
+        raise TypeError(f"bases: expected {len(widths)} matrices, one a width {tuple(widths)}, got {got}")
+    sizes: dict[str, int] = {}
+    return [
+        shaped(f"bases[{place}]", basis, f"({width}, k)", "floating-point numbers", sizes)
+        for place, (basis, width) in enumerate(zip(bases, widths, strict=True))
+    ]
 
 
 def _slope_variance(problem, params, direction):

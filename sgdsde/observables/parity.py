@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from sgdsde.problems.parity import outputs, parity_labels
+from sgdsde.arguments import parts
+from sgdsde.problems.parity import SHAPES, outputs, parity_labels, places
 
 __all__ = ["largest_movement", "parity_coefficient", "relevant_weight_share"]
 
@@ -19,8 +19,8 @@ __all__ = ["largest_movement", "parity_coefficient", "relevant_weight_share"]
 def relevant_weight_share(relevant: Sequence[int], params: dict[str, jax.Array]) -> jax.Array:
     """The part of the hidden weights' sum of squares that sits on the relevant bits: about k/n at a random start, 1 for
     a network that looks at nothing else. NaN if all hidden weights are zero."""
-    squares = jnp.sum(params["hidden_weights"] ** 2, axis=1)
-    return jnp.sum(squares[np.asarray(relevant, int)]) / jnp.sum(squares)
+    squares = jnp.sum(_weights("params", params) ** 2, axis=1)
+    return jnp.sum(squares[places(relevant, len(squares))]) / jnp.sum(squares)
 
 
 def parity_coefficient(relevant: Sequence[int], inputs: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
@@ -35,4 +35,11 @@ def parity_coefficient(relevant: Sequence[int], inputs: jax.Array, params: dict[
 def largest_movement(start: dict[str, Any], params: dict[str, jax.Array]) -> jax.Array:
     """max |V - V_0| over all hidden weights, V_0 those of `start`: the progress measure of Barak et al. 2022
     (2207.08799), which needs no knowledge of the relevant bits."""
-    return jnp.max(jnp.abs(params["hidden_weights"] - start["hidden_weights"]))
+    moved, first = _weights("params", params), _weights("start", start)
+    if moved.shape != first.shape:
+        raise ValueError(f"start: expected hidden_weights of shape {moved.shape} as in params, got {first.shape}")
+    return jnp.max(jnp.abs(moved - first))
+
+
+def _weights(name, params):
+    return parts(name, params, SHAPES)["hidden_weights"]

@@ -32,7 +32,10 @@ def observer(function: Callable, *held: Any) -> Partial:
 
 
 def all_of(observers: Mapping[str, Callable], params: Any) -> dict[str, Any]:
-    """What each of several observers sees, under its name: {name: observers[name](params)}."""
+    """What each of several observers sees, under its name: {name: observers[name](params)}. Raises TypeError unless
+    they are functions in a dict."""
+    if not (isinstance(observers, Mapping) and all(callable(observe) for observe in observers.values())):
+        raise TypeError(f"observers: expected a dict {{name: function of params}}, got {observers!r}")
     return {name: observe(params) for name, observe in observers.items()}
 
 

@@ -28,12 +28,14 @@ from sgdsde.problems.linear_layers import (
     balanced_bases,
     balanced_start,
     check_count,
+    check_teacher,
     matmul,
     product,
     random_start,
     small_start,
     teacher,
 )
+from sgdsde.randomness import same_key
 
 __all__ = [
     "Teacher",
@@ -66,11 +68,14 @@ def student(
     never whitened. Without label noise the noise factor has only d (d + 1) / 2 columns. Traceable in everything but
     the counts. Raises ValueError, or TypeError for two precisions, naming the argument.
     """
+    check_teacher(teacher)
     variance = number("label_variance", label_variance, at_least=0.0)
+    if not isinstance(is_whitened, bool | np.bool_):
+        raise TypeError(f"is_whitened: expected True or False, got {is_whitened!r}")
     least, why = (len(teacher.right), ", the number of inputs to be whitened") if is_whitened else (1, "")
     check_count("num_examples", num_examples, least=least, why=why)
     check_count("num_test_examples", num_test_examples, least=1)
-    train_key, test_key = jax.random.split(key)
+    train_key, test_key = jax.random.split(same_key(key))
     matrix = teacher.matrix
     train = _sample(train_key, matrix, variance, num_examples=num_examples, is_whitened=is_whitened)
     test = _sample(test_key, matrix, variance, num_examples=num_test_examples, is_whitened=False)

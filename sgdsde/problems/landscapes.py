@@ -19,7 +19,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from sgdsde.arguments import is_number, known, matrix, number, precision, vector
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, check_problem
 from sgdsde.problems.tilts import finite_sum, gaussian_tilts, heavy_tailed_tilts, with_tilts
 
 __all__ = [
@@ -64,6 +64,7 @@ def quadratic(hessian: Any, *, gradient_covariance: Any, num_examples: int) -> P
 
 def hessian_of_quadratic(problem: Problem) -> jax.Array | None:
     """H (d, d) of a problem made by `quadratic` (other tilts included), without computing it; None for any other."""
+    check_problem(problem)
     potential: Any = problem.mean_loss
     is_quadratic = getattr(potential, "func", None) is _quadratic and problem.penalty is None
     return potential.args[0] if is_quadratic else None

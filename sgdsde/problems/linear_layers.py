@@ -12,14 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import number, precision, vector
+from sgdsde.arguments import number, precision, shaped, vector
 from sgdsde.pytrees import pytree
+from sgdsde.randomness import same_key
 
 __all__ = [
     "Teacher",
+    "as_layers",
     "balanced_bases",
     "balanced_start",
     "check_count",
+    "check_teacher",
     "matmul",
     "product",
     "random_start",
@@ -56,7 +59,7 @@ def teacher(singular_values: Any, *, num_inputs: int, num_outputs: int, key: jax
     if key is None:
         left, right = (jnp.eye(size, len(values), dtype=dtype) for size in (num_outputs, num_inputs))
         return Teacher(left, values, right)
-    keys = jax.random.split(key)
+    keys = jax.random.split(same_key(key))
     left, right = (
         _random_directions(keys[i], size, len(values), dtype) for i, size in enumerate((num_outputs, num_inputs))
     )
@@ -67,8 +70,9 @@ def balanced_bases(teacher: Teacher, *, hidden_widths: Sequence[int]) -> tuple[j
     """The directions of every mode at each width of a `balanced_start`, N + 1 matrices (width, k): the teacher's right
     vectors, the first k coordinates of every hidden layer, its left vectors. hidden_widths: N - 1 of them, each at
     least k, else ValueError."""
+    check_teacher(teacher)
     count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
-    for width in hidden_widths:
+    for width in _as_sequence("hidden_widths", hidden_widths):
         check_count("hidden_widths", width, least=count, why=f", as many as the teacher has modes, {count}")
     return (teacher.right, *(jnp.eye(width, count, dtype=dtype) for width in hidden_widths), teacher.left)
 
@@ -80,8 +84,8 @@ def balanced_start(teacher: Teacher, *, hidden_widths: Sequence[int], strengths:
     strength from one direction of `balanced_bases` to the next. hidden_widths: N - 1 of them, each at least k; () is a
     single layer. Raises ValueError naming the argument.
     """
-    count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
     bases = balanced_bases(teacher, hidden_widths=hidden_widths)
+    count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
     strengths = [strengths] * count if np.ndim(strengths) == 0 else strengths
     strengths = vector("strengths", strengths, dtype, at_least=0.0)
     if len(strengths) != count:
@@ -109,13 +113,14 @@ def random_start(widths: Sequence[int], *, standard_deviation: Any, dtype: Any =
 
 def product(params: Any) -> jax.Array:
     """W_N ... W_1 (m, d), the map that the network computes; multiplied from its narrower end."""
-    if params[0].shape[1] <= params[-1].shape[0]:
-        result = jnp.asarray(params[0])
-        for layer in params[1:]:
+    layers = as_layers("params", params)
+    if layers[0].shape[1] <= layers[-1].shape[0]:
+        result = jnp.asarray(layers[0])
+        for layer in layers[1:]:
             result = matmul(layer, result)
         return result
-    result = jnp.asarray(params[-1])
-    for layer in params[-2::-1]:
+    result = jnp.asarray(layers[-1])
+    for layer in layers[-2::-1]:
         result = matmul(result, layer)
     return result
 
@@ -138,11 +143,35 @@ def _gaussian(deviations, like, key):
 
 def _zeros(widths, dtype):
     """Layers of these widths, whose shapes and precision `_gaussian` takes."""
-    if len(widths) < 2:
+    if len(_as_sequence("widths", widths)) < 2:
         raise ValueError(f"widths: expected those of the inputs, of the hidden layers and of the outputs, got {widths}")
     for width in widths:
         check_count("widths", width, least=1)
     return tuple(jnp.zeros((after, before), dtype) for before, after in itertools.pairwise(widths))
+
+
+def as_layers(name: str, params: Any) -> list:
+    """The matrices (W_1, ..., W_N), each as wide as the one before is high. Raises TypeError or ValueError."""
+    if not isinstance(params, list | tuple) or not params:
+        raise TypeError(f"{name}: expected layers (W_1, ..., W_N), the first layer first, got {type(params).__name__}")
+    sizes: dict[str, int] = {}
+    shapes = (f"(width_{place + 1}, width_{place})" for place in range(len(params)))
+    return [
+        shaped(f"{name}[{place}]", layer, shape, "floating-point numbers", sizes)
+        for place, (layer, shape) in enumerate(zip(params, shapes))
+    ]
+
+
+def check_teacher(teacher: Any) -> None:
+    """Raise TypeError unless it is a Teacher."""
+    if not isinstance(teacher, Teacher):
+        raise TypeError(f"teacher: expected a Teacher, got {type(teacher).__name__}; make it with deep_linear.teacher")
+
+
+def _as_sequence(name, value):
+    if not isinstance(value, Sequence) and not (isinstance(value, np.ndarray) and value.ndim == 1):
+        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+    return value
 
 
 def check_count(name: str, value: Any, *, least: int, why: str = "") -> None:

@@ -4,7 +4,7 @@ Each builder returns `(problem, test_examples)`; see `modular_addition` for what
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import number
+from sgdsde.arguments import number, parts
 from sgdsde.problem import Problem
-from sgdsde.problems.modular_pairs import check_count, cross_entropy, decay_penalty, split, squared_error
+from sgdsde.problems.modular_pairs import check_count, cross_entropy, decay_penalty, residues, split, squared_error
 from sgdsde.pytrees import as_partial
+from sgdsde.randomness import same_key
 
 __all__ = [
     "analytic_params",
@@ -27,6 +28,11 @@ __all__ = [
     "quadratic",
     "quadratic_logits",
 ]
+
+QUADRATIC = {"first": "(p, N)", "second": "(p, N)", "output": "(N, p)"}
+EMBEDDING = {"embedding": "(p, d)", "first": "(d, N)", "second": "(d, N)", "biases": "(N,)", "output": "(N, p)"}
+TRANSFORMER = {"embedding": "(tokens, d)", "unembedding": "(d, p)"}
+"""shapes of the parameters"""
 
 
 def quadratic(
@@ -60,7 +66,8 @@ def quadratic(
 
 def quadratic_logits(params: Any, pairs: Any) -> jax.Array:
     """f(m, n) of `quadratic` for pairs (..., 2) of residues: (..., p)."""
-    pairs = jnp.asarray(pairs)
+    params = parts("params", params, QUADRATIC)
+    pairs = residues("pairs", pairs, "(..., 2)", len(params["first"]))
     hidden = params["first"][pairs[..., 0]] + params["second"][pairs[..., 1]]
     return jnp.matmul(hidden**2, params["output"], precision="highest")
 
@@ -68,6 +75,7 @@ def quadratic_logits(params: Any, pairs: Any) -> jax.Array:
 def neuron_weights(params: Any) -> jax.Array:
     """The weights of `quadratic` as functions of the residue, (3, N, p): of each neuron those from the first term,
     from the second, and to the sum. What observables of Fourier powers look at."""
+    params = parts("params", params, QUADRATIC)
     return jnp.stack([params["first"].T, params["second"].T, params["output"]])
 
 
@@ -91,7 +99,7 @@ def analytic_params(key: jax.Array, *, modulus: int, num_hidden: int) -> dict[st
     check_count("num_hidden", num_hidden, least=1)
     frequencies = 1 + np.arange(num_hidden) % ((modulus - 1) // 2)
     turns = np.outer(frequencies, np.arange(modulus)) % modulus / modulus  # exact, so that float32 keeps its digits
-    first, second = jax.random.uniform(key, (2, num_hidden, 1))
+    first, second = jax.random.uniform(same_key(key), (2, num_hidden, 1))
     angles = jnp.asarray(turns, first.dtype)
     amplitude = np.cbrt(2 / num_hidden).item()
     wave = lambda phase: amplitude * jnp.cos(2 * np.pi * (angles + phase))
@@ -123,23 +131,28 @@ def embedding_mlp(
     """
     check_count("num_embedding", num_embedding, least=1)
     check_count("num_hidden", num_hidden, least=1)
-    if not callable(activation):
-        raise TypeError(f"activation: expected a function such as jax.nn.relu, got {activation!r}")
+    loss = Partial(_embedding_loss, _checked_activation(activation))
     train, test = split(key, modulus=modulus, train_fraction=train_fraction)
-    loss = Partial(_embedding_loss, as_partial(activation))
     return Problem(loss, train, _EmbeddingStart(modulus, num_embedding, num_hidden), decay_penalty(weight_decay)), test
 
 
 def embedding_mlp_logits(activation: Callable) -> Partial:
     """The logits of `embedding_mlp` with this activation: a function (params, pairs (..., 2)) -> (..., p)."""
-    return Partial(_embedding_logits, as_partial(activation))
+    return Partial(_embedding_logits, _checked_activation(activation))
 
 
 def embedding_weights(params: Any) -> jax.Array:
     """The residues' embedding as functions of the residue, (num_embedding, p), for `embedding_mlp` and `transformer`
     (whose token "=" is left out)."""
-    modulus = params["unembedding" if "unembedding" in params else "output"].shape[1]
-    return params["embedding"][:modulus].T
+    last = "unembedding" if isinstance(params, Mapping) and "unembedding" in params else "output"
+    params = parts("params", params, TRANSFORMER if last == "unembedding" else EMBEDDING)
+    return params["embedding"][: params[last].shape[1]].T
+
+
+def _checked_activation(activation):
+    if not callable(activation):
+        raise TypeError(f"activation: expected a function such as jax.nn.relu, got {activation!r}")
+    return as_partial(activation)
 
 
 def _quadratic_loss(params, example):
@@ -147,7 +160,9 @@ def _quadratic_loss(params, example):
 
 
 def _embedding_logits(activation, params, pairs):
-    pairs, embedding = jnp.asarray(pairs), params["embedding"]
+    params = parts("params", params, EMBEDDING)
+    embedding = params["embedding"]
+    pairs = residues("pairs", pairs, "(..., 2)", len(embedding))
     matmul = lambda inputs, weights: jnp.matmul(inputs, weights, precision="highest")
     hidden = matmul(embedding[pairs[..., 0]], params["first"]) + matmul(embedding[pairs[..., 1]], params["second"])
     biases = params["biases"].reshape((1,) * (hidden.ndim - 1) + (-1,))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, check_problem
 from sgdsde.problems.adapters import from_nnx, model_of
 from sgdsde.problems.modular_pairs import check_count, cross_entropy, decay_penalty, split
 
@@ -60,6 +60,7 @@ def transformer_logits(problem: Problem) -> Partial:
 
     Raises TypeError for a problem that no adapter made.
     """
+    check_problem(problem)
     model_of(problem, problem.params_like)
     return Partial(_logits, problem)
 

@@ -18,12 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from sgdsde.arguments import known, parts, shaped
 from sgdsde.problem import Problem
+from sgdsde.randomness import same_key
 
 __all__ = ["complete_parity", "outputs", "parity_labels", "sparse_parity"]
 
 MOST_BITS = 20
 """of a complete set of inputs: 2^20 of them"""
+SHAPES = {
+    "hidden_weights": "(num_bits, width)",
+    "hidden_biases": "(width,)",
+    "output_weights": "(width,)",
+    "output_bias": "()",
+}
+"""of the parameters"""
 
 
 def sparse_parity(
@@ -35,8 +44,8 @@ def sparse_parity(
     network can memorise it. Traceable in all but the counts. Raises ValueError naming the argument.
     """
     _check_counts(num_bits=num_bits, width=width, num_examples=num_examples, num_test_examples=num_test_examples)
-    _check_relevant(relevant, num_bits)
-    train_key, test_key = jax.random.split(key)
+    places(relevant, num_bits, at_least=1)
+    train_key, test_key = jax.random.split(same_key(key))
     train, test = (
         _examples(jax.random.rademacher(own_key, (size, num_bits), float), relevant)
         for own_key, size in ((train_key, num_examples), (test_key, num_test_examples))
@@ -51,7 +60,7 @@ def complete_parity(*, num_bits: int, relevant: Sequence[int], width: int) -> tu
         raise ValueError(
             f"num_bits: expected at most {MOST_BITS} for all 2^n inputs, got {num_bits}; use sparse_parity"
         )
-    _check_relevant(relevant, num_bits)
+    places(relevant, num_bits, at_least=1)
     bits = np.arange(2**num_bits)[:, None] >> np.arange(num_bits) & 1
     examples = _examples(jnp.asarray(1.0 - 2.0 * bits, float), relevant)
     return _network(examples, width), examples
@@ -59,16 +68,31 @@ def complete_parity(*, num_bits: int, relevant: Sequence[int], width: int) -> tu
 
 def parity_labels(inputs: jax.Array, relevant: Sequence[int]) -> jax.Array:
     """The product of the relevant bits of inputs (..., num_bits): 1 or -1, in their precision. No bit: 1."""
-    return jnp.prod(inputs[..., np.asarray(relevant, int)], axis=-1)
+    inputs = shaped("inputs", inputs, "(..., num_bits)")
+    return jnp.prod(inputs[..., places(relevant, inputs.shape[-1])], axis=-1)
 
 
 def outputs(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     """f(x) of inputs (..., num_bits), in the shape of their leading axes; its sign is the answer."""
+    params = parts("params", params, SHAPES)
+    inputs = shaped("inputs", inputs, "(..., num_bits)", sizes={"num_bits": len(params["hidden_weights"])})
     hidden = jnp.matmul(inputs, params["hidden_weights"], precision="highest")
     biases = jnp.reshape(params["hidden_biases"], (1,) * (hidden.ndim - 1) + params["hidden_biases"].shape)
     return (
         jnp.matmul(jax.nn.relu(hidden + biases), params["output_weights"], precision="highest") + params["output_bias"]
     )
+
+
+def places(relevant: Sequence[int], num_bits: int, *, at_least: int = 0) -> np.ndarray:
+    """The places of the relevant bits. Raises TypeError or ValueError unless they are different whole numbers."""
+    given = known("relevant", relevant)
+    if given is None:
+        raise TypeError("relevant: expected known places, got traced ones; hold them with observables.observer")
+    fits = given.ndim == 1 and len(given) >= at_least and len(set(given)) == len(given)
+    if not fits or not np.isin(given, np.arange(num_bits)).all():
+        least = ", at least one" if at_least else ""
+        raise ValueError(f"relevant: expected different places from 0 to {num_bits - 1}{least}, got {relevant!r}")
+    return given.astype(int)
 
 
 def _hinge(params, example):
@@ -100,15 +124,6 @@ def _uniform_start(zeros, key):
 
 def _examples(inputs, relevant):
     return {"inputs": inputs, "labels": parity_labels(inputs, relevant)}
-
-
-def _check_relevant(relevant, num_bits):
-    places = list(relevant)
-    fits = all(isinstance(place, int | np.integer) and 0 <= place < num_bits for place in places)
-    if not places or not fits or len(set(places)) < len(places):
-        raise ValueError(
-            f"relevant: expected different places from 0 to {num_bits - 1}, at least one, got {relevant!r}"
-        )
 
 
 def _check_counts(**counts):

@@ -190,5 +190,7 @@ def _arrays(inputs, outputs, name):
 
 
 def _standardised_inputs(inputs, intercept):
+    if not isinstance(intercept, bool | np.bool_):
+        raise TypeError(f"intercept: expected True or False, got {intercept!r}")
     inputs = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
     return np.column_stack([inputs, np.ones(len(inputs))]) if intercept else inputs

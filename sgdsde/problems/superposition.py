@@ -19,10 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import known, number, precision, vector
+from sgdsde.arguments import known, number, parts, precision, shaped, vector
 from sgdsde.problem import Problem
+from sgdsde.randomness import same_key
 
 __all__ = ["autoencoder", "one_hot", "one_hot_grid", "polygon", "population_loss", "sparse", "toy_model"]
+
+SHAPES = {"weights": "(num_hidden, num_features)", "biases": "(num_features,)"}
+"""of the parameters"""
 
 
 def one_hot(
@@ -42,7 +46,7 @@ def one_hot(
     argument.
     """
     _check_counts(num_features=num_features, num_examples=num_examples, num_test_examples=num_test_examples)
-    train_key, test_key = jax.random.split(key)
+    train_key, test_key = jax.random.split(same_key(key))
     train = _one_hot_sample(train_key, num_examples, num_features)
     test = _one_hot_sample(test_key, num_test_examples, num_features)
     return _one_hot_problem(*train, num_features, num_hidden, start_deviation), {"inputs": _spread(*test, num_features)}
@@ -76,7 +80,9 @@ def sparse(
     _check_counts(num_examples=num_examples, num_test_examples=num_test_examples)
     probability = number("probability", probability, at_least=0.0, at_most=1.0)
     importance = vector("importance", importance, precision(importance=importance), at_least=0.0)
-    train_key, test_key = jax.random.split(key)
+    if not len(importance):
+        raise ValueError("importance: expected one number a feature, at least one, got none")
+    train_key, test_key = jax.random.split(same_key(key))
     train = _sparse_sample(train_key, num_examples, importance, probability)
     test = _sparse_sample(test_key, num_test_examples, importance, probability)
     problem = toy_model(train, num_hidden=num_hidden, importance=importance, start_deviation=start_deviation)
@@ -102,13 +108,13 @@ def toy_model(inputs: Any, *, num_hidden: int, importance: Any, start_deviation:
 
 def autoencoder(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     """f(x) = ReLU(W^T W x + b) of inputs (..., num_features), in their shape."""
-    weights, biases = params["weights"], params["biases"]
+    weights, biases = parts("params", params, SHAPES).values()
+    inputs = shaped("inputs", inputs, "(..., num_features)", sizes={"num_features": len(biases)})
     hidden = jnp.matmul(inputs, weights.T, precision="highest")
     response = jnp.matmul(hidden, weights, precision="highest")
     return jax.nn.relu(response + jnp.reshape(biases, (1,) * (response.ndim - 1) + biases.shape))
 
 
-@jax.jit
 def population_loss(params: dict[str, jax.Array]) -> jax.Array:
     """The expected example loss of `one_hot`, exactly, with G = W^T W:
 
@@ -117,7 +123,11 @@ def population_loss(params: dict[str, jax.Array]) -> jax.Array:
     Each integral is a cubic of the values b_j and G_ij + b_j at the ends, over a slope that is at least as large as
     they are: float32 loses no digits. Traceable, with a continuous gradient; any number of hidden dimensions.
     """
-    weights, biases = params["weights"], params["biases"]
+    return _population_loss(*parts("params", params, SHAPES).values())
+
+
+@jax.jit
+def _population_loss(weights, biases):
     slopes = jnp.matmul(weights.T, weights, precision="highest")
     first = jnp.broadcast_to(biases[None, :], slopes.shape)
     last = slopes + first

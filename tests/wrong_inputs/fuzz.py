@@ -84,7 +84,9 @@ def wrong_kinds(right, may_be_flags):
     if isinstance(right, str):
         return {"another text": "bogus", "a number": 3, "None": None}
     if not is_numeric(right):
-        return {"a number": 3, "None": None, "a text": "1"}
+        others = {"a number": 3, "None": None, "a text": "1", "another structure": {"other": np.ones(2)}}
+        is_pytree = type(right) in (dict, list, tuple) and all(map(is_numeric, jax.tree.leaves(right)))
+        return others | ({"complex numbers": jax.tree.map(lambda leaf: leaf * 1j, right)} if is_pytree else {})
     kinds = dict(KINDS)
     if np.ndim(right) == 0:
         return kinds | {"a truth value": True}
