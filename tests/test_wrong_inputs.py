@@ -23,6 +23,6 @@ def test_what_is_no_number_is_refused_by_name_before_any_compute(table):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", ["of_measurements", "of_problems"])
+@pytest.mark.parametrize("table", ["of_predictions", "of_measurements", "of_problems"])
 def test_a_wrong_size_or_shape_is_refused_by_name_or_answered_rightly(table):
     assert findings(table, "--sizes") == []

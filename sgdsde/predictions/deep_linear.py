@@ -162,9 +162,9 @@ def balance_changes(gradients: Sequence[ArrayLike], *, learning_rate: ArrayLike)
         raise ValueError(
             f"gradients: expected matrices, each with as many columns as the one before has rows, got {shapes}"
         )
-    square = jnp.square(jnp.asarray(eta, layers[0].dtype))
+    eta = jnp.asarray(eta, layers[0].dtype)
     outer = lambda first, second: jnp.matmul(first, second, precision="highest")
-    return tuple(square * (outer(b.T, b) - outer(a, a.T)) for a, b in itertools.pairwise(layers))
+    return tuple(eta * (eta * (outer(b.T, b) - outer(a, a.T))) for a, b in itertools.pairwise(layers))
 
 
 def _targets(targets):

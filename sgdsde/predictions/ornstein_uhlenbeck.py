@@ -65,7 +65,8 @@ def sde_current(
     learning_rate: ArrayLike,
     lag: ArrayLike = 0.0,
 ) -> tuple[Array, Array]:
-    """(density, current) of the SDE at `points` (..., d): shapes (...) and (..., d)."""
+    """(density, current) of the SDE at `points` (..., d): shapes (...) and (..., d); NaN where the determinant of its
+    covariance overflows."""
     return _current(points, *_sde(hessian, noise_covariance, learning_rate, lag))
 
 

@@ -4,8 +4,8 @@
     python fuzz.py of_predictions --sizes    wrong sizes and shapes too, of which some have a right answer
 
 Run as a program of its own, because the tests check signatures, which would refuse much before the function does. A
-refusal is a TypeError or ValueError raised by the package itself, whose message holds the argument's name. What is
-not refused has to be right: NaN gives NaN (or is refused), a number repeated in an array gives its answer repeated,
+refusal is a TypeError or ValueError raised by the package itself, whose message holds the argument's name; of a wrong
+size that of any argument: a rate may be too large, or a curvature. What is not refused has to be right: NaN gives NaN (or is refused), a number repeated in an array gives its answer repeated,
 and no size gives NaN.
 """
 
@@ -25,7 +25,7 @@ NAN, INFINITE = {"NaN": np.nan}, {"infinity": np.inf, "-1": -1, "0": 0, "1e30": 
 WHOLE = {"half": 2.5, "infinity": np.inf, "NaN": np.nan, "-1": -1, "0": 0, "1e30": 10**30}
 
 
-def refusal(call, name):
+def refusal(call, *names):
     """(None, result) of a call that returned, else (whether it is a refusal by name, what was said)."""
     signal.alarm(120)
     try:
@@ -36,7 +36,7 @@ def refusal(call, name):
         ]
         own = "sgdsde" in inside[-1].filename and "site-packages" not in inside[-1].filename
         where = f"{inside[-1].filename.rsplit('/', 1)[-1]}:{inside[-1].lineno}"
-        return own and name in str(error), f"{type(error).__name__} at {where}: {str(error).splitlines()[0][:160]}"
+        return own and any(name in str(error) for name in names), f"{type(error).__name__} at {where}: {str(error).splitlines()[0][:160]}"
     except Exception as error:  # anything else is a finding
         return False, f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
     finally:
@@ -135,7 +135,7 @@ def findings(function, name, right, with_sizes, spared):
     for what, value in wrong_sizes(right[name]).items() if with_sizes else ():
         if (what, name) in spared or what in spared:
             continue
-        said, found = refusal(lambda value=value: call(value), name)
+        said, found = refusal(lambda value=value: call(value), *right)
         if said is None and "NaN" in what and not has_nan(found) and numbers(found):
             yield f"{name} = {what}: answered without a NaN, {found}"
         elif said is None and what.endswith(" of it") and not is_repeated(found, call(right[name]), np.shape(value)):
