@@ -5,8 +5,8 @@
 
 Run as a program of its own, because the tests check signatures, which would refuse much before the function does. A
 refusal is a TypeError or ValueError raised by the package itself, whose message holds the argument's name; of a wrong
-size that of any argument: a rate may be too large, or a curvature. What is not refused has to be right: NaN gives NaN (or is refused), a number repeated in an array gives its answer repeated,
-and no size gives NaN.
+size that of any argument: a rate may be too large, or a curvature. What is not refused has to be right: NaN gives NaN
+(or is refused), a number repeated in an array gives its answer repeated, and no size gives NaN.
 """
 
 import importlib
@@ -36,7 +36,8 @@ def refusal(call, *names):
         ]
         own = "sgdsde" in inside[-1].filename and "site-packages" not in inside[-1].filename
         where = f"{inside[-1].filename.rsplit('/', 1)[-1]}:{inside[-1].lineno}"
-        return own and any(name in str(error) for name in names), f"{type(error).__name__} at {where}: {str(error).splitlines()[0][:160]}"
+        said = f"{type(error).__name__} at {where}: {str(error).splitlines()[0][:160]}"
+        return own and any(name in str(error) for name in names), said
     except Exception as error:  # anything else is a finding
         return False, f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
     finally:
