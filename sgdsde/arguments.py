@@ -245,7 +245,7 @@ def count(name: str, value: Any, *, at_least: int = 1, at_most: int | None = Non
     wanted = f"an integer >= {at_least}" if at_most is None else f"an integer from {at_least} to {at_most}"
     if isinstance(value, Tracer):
         raise TypeError(f"{name}: expected {wanted}, got a traced number; it is a shape, not a number to be swept")
-    is_array = np.ndim(value) == 0 and jnp.issubdtype(getattr(value, "dtype", np.float64), jnp.integer)
+    is_array = hasattr(value, "dtype") and np.ndim(value) == 0 and _is_of(value, (jnp.integer,))
     is_whole = is_array or isinstance(value, int)
     if isinstance(value, bool) or not is_whole:
         rounded = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""

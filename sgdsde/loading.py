@@ -25,6 +25,8 @@ def load(path: str | Path) -> xarray.Dataset:
     Raises:
         ExperimentError: no result, not finished, damaged (the file is named), or of another schema.
     """
+    if not isinstance(path, str | Path):
+        raise TypeError(f"path: expected a result folder, got {path!r}")
     folder = Path(path)
     recover(folder)
     if not folder.is_dir():

@@ -36,6 +36,7 @@ from sgdsde.problems.linear_layers import (
     teacher,
 )
 from sgdsde.randomness import same_key
+from sgdsde.tracing import shapes_of
 
 __all__ = [
     "Teacher",
@@ -195,7 +196,8 @@ def _checked_size(start, inputs, targets):
     """The number of parameters of a start. Raises TypeError or ValueError unless its layers map inputs to targets."""
     if not callable(start):
         raise TypeError(f"start: expected a function key -> (W_1, ..., W_N), got {type(start).__name__}")
-    layers = jax.eval_shape(start, jax.eval_shape(lambda: jax.random.key(0)))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    layers = shapes_of("start", start, key, expected="a function key -> (W_1, ..., W_N)")
     if not isinstance(layers, tuple | list) or not layers or any(getattr(layer, "ndim", 0) != 2 for layer in layers):
         raise TypeError("start: expected a function key -> (W_1, ..., W_N), a tuple of matrices")
     ends = [inputs.shape[1], *(layer.shape[0] for layer in layers)]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import number, precision, shaped, vector
+from sgdsde.arguments import is_number, number, precision, shaped, vector
 from sgdsde.pytrees import pytree
 from sgdsde.randomness import same_key
 
@@ -86,7 +86,7 @@ def balanced_start(teacher: Teacher, *, hidden_widths: Sequence[int], strengths:
     """
     bases = balanced_bases(teacher, hidden_widths=hidden_widths)
     count, dtype = len(teacher.singular_values), teacher.singular_values.dtype
-    strengths = [strengths] * count if np.ndim(strengths) == 0 else strengths
+    strengths = [strengths] * count if is_number(strengths) else strengths
     strengths = vector("strengths", strengths, dtype, at_least=0.0)
     if len(strengths) != count:
         raise ValueError(f"strengths: expected one number or {count}, one for each mode, got {len(strengths)}")
@@ -169,7 +169,7 @@ def check_teacher(teacher: Any) -> None:
 
 
 def _as_sequence(name, value):
-    if not isinstance(value, Sequence) and not (isinstance(value, np.ndarray) and value.ndim == 1):
+    if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.ndim == 1):
         raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
     return value
 

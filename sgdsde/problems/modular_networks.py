@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from sgdsde.arguments import number, parts
+from sgdsde.arguments import number, parts, shaped
 from sgdsde.problem import Problem
 from sgdsde.problems.modular_pairs import check_count, cross_entropy, decay_penalty, residues, split, squared_error
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import same_key
+from sgdsde.tracing import shapes_of
 
 __all__ = [
     "analytic_params",
@@ -152,6 +153,8 @@ def embedding_weights(params: Any) -> jax.Array:
 def _checked_activation(activation):
     if not callable(activation):
         raise TypeError(f"activation: expected a function such as jax.nn.relu, got {activation!r}")
+    out = shapes_of("activation", activation, jax.ShapeDtypeStruct((2,), float), expected="an elementwise function")
+    shaped("activation(x) of two numbers x", out, "(2,)", "floating-point numbers")
     return as_partial(activation)
 
 

@@ -1,11 +1,14 @@
 """One right call of what makes networks and landscapes and of what watches them, for wrong arguments one at a time."""
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen, nnx
 
 from sgdsde import deep_linear, landscapes, modular_addition, observables, parity, regression, superposition
 from sgdsde.problem import gradient_variance
+from sgdsde.problems.adapters import from_equinox, from_linen, from_nnx, model_of
 
 KEY = jax.random.key(4)
 TILTS = {"gradient_covariance": np.eye(2), "num_examples": 6}
@@ -118,12 +121,20 @@ ROOMS = {
 }  # fmt: skip
 CALLS = {name: (getattr(ROOMS[name.split(".")[0]], name.split(".")[1]), right) for name, right in RIGHT.items()}
 CALLS["gradient_variance"] = (gradient_variance, AT)
+CALLS["model_of"] = (model_of, {"problem": TRANSFORMER, "params": TRANSFORMER.init(KEY)})
+MODEL = {"example_loss": lambda model, example: jnp.sum(model(example) ** 2), "examples": np.ones((3, 2))}
+CALLS["from_linen"] = (from_linen, {"module": linen.Dense(1)} | MODEL)
+CALLS["from_nnx"] = (from_nnx, {"make_model": lambda rngs: nnx.Linear(2, 1, rngs=rngs)} | MODEL)
+CALLS["from_equinox"] = (from_equinox, {"make_model": lambda key: equinox.nn.Linear(2, 1, key=key)} | MODEL)
 NETWORKS = ("deep_linear", "modular_addition", "parity", "superposition")
 PUBLIC = {f"{room}.{name}" for room in NETWORKS for name in ROOMS[room].__all__}
 LEFT_OUT = {"deep_linear.Teacher"}
 SPARED_EVERYWHERE = {"1e30"}  # of examples or neurons: no array is that long
 SPARED = {
     "deep_linear.balanced_start": {("two of it", "strengths")},  # one a mode
+    **{
+        f"from_{library}": {("complex numbers", "examples")} for library in ("linen", "nnx", "equinox")
+    },  # a complex loss
     "gradient_variance": {("a NaN in it", "params")},  # the noise is the same everywhere
     "landscapes.quartic": {("two of it", "curvature"), ("two of it", "coefficient")},  # one a direction
     # inputs: what `logits` takes, which says itself what it expects; a label that is NaN is no class

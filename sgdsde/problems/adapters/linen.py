@@ -17,6 +17,7 @@ from sgdsde.problems.adapters.models import (
     is_hashable,
     made_constants,
 )
+from sgdsde.tracing import traced
 
 __all__ = ["from_linen"]
 
@@ -52,7 +53,8 @@ def from_linen(
     first = tree_map(lambda leaf: leaf[0], examples)
     network = _Linen(module)
     variables = lambda key: network.variables(example_loss, first, key)
-    made = jax.eval_shape(variables, jax.random.key(0))
+    with traced("from_linen: example_loss (or the model, or examples that do not fit to it)"):
+        made = jax.eval_shape(variables, jax.random.key(0))
     if not tree_leaves(made.get("params", {})):
         raise ValueError("from_linen: the module has nothing to train: example_loss made no parameters when it ran")
     if constants is None:

@@ -22,9 +22,10 @@ import numpy as np
 from jax.tree_util import Partial, keystr, tree_leaves, tree_leaves_with_path, tree_map
 
 from sgdsde.arguments import is_traced
-from sgdsde.problem import Problem
+from sgdsde.problem import Problem, check_params
 from sgdsde.problems.adapters.batches import check_batch_loss
 from sgdsde.pytrees import as_partial
+from sgdsde.tracing import traced
 
 __all__ = ["STATE_REFUSED", "adapted", "as_arguments", "draws_numbers", "is_hashable", "made_constants", "model_of"]
 
@@ -41,6 +42,7 @@ def model_of(problem: Problem, params: Any) -> Any:
     test data. Where the problem has dropout, it is switched off in the model (in linen by `apply`'s own arguments).
     params: those of one chain. Raises TypeError for a problem made otherwise.
     """
+    check_params(problem, params)
     partial: Any = problem.example_loss
     network_loss = partial.func
     if not isinstance(network_loss, _NetworkLoss):
@@ -81,7 +83,8 @@ def adapted(
     init = Partial(_Start(network), *maker)
     params = Problem(_no_loss, examples, init, penalty).params_like  # says what is wrong with them
     example = tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), examples)
-    draws = network.traced(example_loss, params, constants, example, None if key is None else jax.random.key(0))
+    with traced(f"{name}: example_loss (or the model, or examples that do not fit to it)"):
+        draws = network.traced(example_loss, params, constants, example, None if key is None else jax.random.key(0))
     if draws and key is None:
         raise ValueError(
             f"{name}: the model draws random numbers (dropout), and without a key of their own for each example they "
