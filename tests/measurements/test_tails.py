@@ -276,13 +276,13 @@ def test_intervals_cover_95_percent(index, num_samples):
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [2.0, 1.2])
 def test_p_values_are_uniform(index, key):
-    """400 reports of 400 samples each, 100 simulations: p-values are multiples of 1/101, uniform for the right law."""
+    """200 reports of 400 samples each, 100 simulations: p-values are multiples of 1/101, uniform for the right law."""
     reports = [
         tail_report(x, key=jax.random.fold_in(key, i), num_simulations=100)
-        for i, x in enumerate(stable(index, (400, 400), 9))
+        for i, x in enumerate(stable(index, (200, 400), 9))
     ]
     for name in ("fit_p_value", "decimation_p_value"):
-        spread = np.array([getattr(report, name) for report in reports]) - np.random.default_rng(0).random(400) / 101
+        spread = np.array([getattr(report, name) for report in reports]) - np.random.default_rng(0).random(200) / 101
         test = kstest(spread, "uniform")
         print(index, name, test.pvalue)
         assert test.pvalue > 1e-6
