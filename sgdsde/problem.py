@@ -103,9 +103,9 @@ def check_params(problem: Problem, params: Any, name: str = "params") -> None:
     check_problem(problem)
     like = problem.params_like
     if jax.tree.structure(params) != jax.tree.structure(like):
-        raise TypeError(
-            f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {jax.tree.structure(params)}"
-        )
+        is_run = hasattr(params, "params")
+        got = f"a {type(params).__name__}; give one chain of its params" if is_run else jax.tree.structure(params)
+        raise TypeError(f"{name}: expected {jax.tree.structure(like)} as problem.init gives, got {got}")
     for (path, leaf), want in zip(tree_leaves_with_path(params), tree_leaves(like), strict=True):
         if not is_floating(leaf):
             kind = getattr(leaf, "dtype", type(leaf))

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["shapes_of", "traced"]
+__all__ = ["explained", "shapes_of", "traced"]
 
 OURS = str(Path(__file__).parent)
 MACHINERY = (*(str(Path(module.__file__).parent) for module in (jax, np)), OURS)
@@ -37,12 +37,13 @@ def traced(name: str, expected: str = "") -> Iterator[None]:
         innermost = frames[-1][0].f_code
         if innermost.co_filename.startswith(OURS) and innermost.co_name != shapes_of.__name__:
             raise
-        said, kind = _explained(error)
+        said, kind = explained(error)
         place = _place(frames)
         raise kind(f"{name}: {place}, traced by JAX, {said}" if place else f"{name}: {expected}{said}") from error
 
 
-def _explained(error: Exception) -> tuple[str, type[Exception]]:
+def explained(error: BaseException) -> tuple[str, type[Exception]]:
+    """What an exception under a trace means and how to mend it, and its kind."""
     message = str(error).strip().split("\n")[0].rstrip(".")[:300]
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return "branches on a value that is not known yet; write the branch as jnp.where or jax.lax.cond", TypeError

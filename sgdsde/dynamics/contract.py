@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves
 
-from sgdsde.arguments import is_traced, number
+from sgdsde.arguments import is_number, is_traced, number
 from sgdsde.problem import Problem
 from sgdsde.pytrees import as_partial
 from sgdsde.randomness import draw
@@ -86,7 +86,7 @@ def check_learning_rate(learning_rate: Any, problem: Problem) -> Any:
         learning_rate = as_partial(learning_rate)
         check_schedule(learning_rate, 0, 1)
         return learning_rate
-    mend = "give one number or a schedule of the integer step, and sweep rates with jax.vmap over the dynamics"
+    mend = "" if is_number(learning_rate) else "give one number or a schedule, and sweep rates with jax.vmap"
     rate = number("learning_rate", learning_rate, above=0.0, mend=mend)
     if not is_traced(rate):
         _check_underflow(float(rate), problem)

@@ -49,8 +49,10 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
     C is the covariance of the *minibatch* gradient, learning_rate divided by 1 - momentum, a schedule is read at
     `step`: nothing is left to rescale. Of an SDE C is its own noise's. Where the temperatures of the directions spread
     by more than a third of their mean (participation_ratio below 0.9 d) a UserWarning says that no single one describes
-    them: take `per_direction`, or the covariance of `predictions.sde_covariance`. Traceable, without the warning. Costs
-    every example's gradient and an eigenvalue problem of size d; above 4,096 parameters only the trace.
+    them: take `per_direction`, or the covariance of `predictions.sde_covariance`; full batches have no noise, T = 0 and
+    the ratio NaN. Of sampling by epochs, whose noise is anti-correlated from step to step, they are those of a single
+    step, as a warning says. Traceable, without the former warning. Costs every example's gradient and an eigenvalue
+    problem of size d; above 4,096 parameters only the trace.
 
     Raises ValueError where a schedule is 0 at `step` (a warm-up at its first), and for dynamics without a temperature:
     an optimizer, clipped gradients, noise of infinite variance, a mixture.
@@ -65,6 +67,12 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
         trace = jnp.trace(covariance)
     else:
         sgd = matchable(dynamics, "temperatures")
+        if sgd.sampling == "epoch":
+            warnings.warn(
+                "temperatures: epoch sampling anti-correlates the noise of successive steps, so that the parameters are "
+                "colder than this, which is a single step's; predictions.epoch_covariance is their law on a quadratic",
+                stacklevel=2,
+            )
         factor = covariance_factor(sgd.problem.num_examples, sgd.batch_size, sgd.sampling)
         rate, covariance = effective_rate(sgd), None
         trace = factor * gradient_covariance_trace(sgd.problem, params)

@@ -119,6 +119,10 @@ def reason(error: BaseException, file: Path) -> str:
             line = frame.tb_lineno
         frame = frame.tb_next
     text = " ".join(str(error).split())
+    if type(error).__module__ == "jax.errors":  # JAX is loaded, then
+        from sgdsde.tracing import explained
+
+        text = explained(error)[0]
     where = f" ({file.name}, line {line})" if line and f"line {line}" not in text else ""
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
 

@@ -74,7 +74,8 @@ def check_count(name: str, value: int, problem: Problem, *, at_least: int) -> in
     """A number of examples of the problem, as an int. Raises TypeError or ValueError unless it is an integer from
     at_least to num_examples."""
     smaller = "batch" if name.endswith("batch_size") else "sample"
-    mend = f"take a {smaller} of at most num_examples, or a problem with more examples"
+    is_large = isinstance(value, int) and value > problem.num_examples
+    mend = f"take a {smaller} of at most num_examples, or a problem with more examples" if is_large else ""
     return count(name, value, at_least=at_least, at_most=problem.num_examples, mend=mend)
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import sgdsde
-from sgdsde import first_exit, landscapes, match, noise, optimizer, predictions, sgd, temperatures
+from sgdsde import first_exit, landscapes, match, noise, optimizer, predictions, sgd, simulate, temperatures
 
 OPTIONS = {"learning_rate": 0.1, "batch_size": 1, "sampling": "with_replacement"}
 CORRELATED = np.array([[12.0, 2.0], [2.0, 4.0]])
@@ -50,6 +50,24 @@ def test_every_scaling_is_derived():
     np.testing.assert_allclose(later.trace_matched, 0.05, rtol=1e-6)
     sde = predictions.sde_covariance(np.eye(2), np.eye(2), learning_rate=0.1)
     np.testing.assert_allclose(temperatures(sgd(problem, **OPTIONS), jnp.zeros(2)).trace_matched * np.eye(2), sde)
+
+
+def test_epochs_are_said_to_be_colder_than_their_single_steps():
+    """By the exact law 36 times, at rate x curvature 0.005 and 16 batches an epoch."""
+    with pytest.warns(UserWarning, match=r"epoch sampling anti-correlates .* predictions\.epoch_covariance"):
+        found = temperatures(sgd(plane(np.eye(2)), **OPTIONS | {"sampling": "epoch", "batch_size": 4}), jnp.zeros(2))
+    np.testing.assert_allclose(found.trace_matched, 0.05 / 4 * (16 - 4) / (16 - 1), rtol=1e-12)
+
+
+def test_full_batches_have_no_temperature_and_a_run_is_no_params():
+    full = sgd(plane(), **OPTIONS | {"sampling": "without_replacement", "batch_size": 16})
+    found = temperatures(full, jnp.zeros(2))
+    assert found.trace_matched == 0
+    assert np.isnan(found.participation_ratio)
+    options = {"num_steps": 2, "num_chains": 3, "observe": jnp.sum, "every": 1}
+    run = simulate(full, jnp.zeros(2), jax.random.key(0), **options)
+    with pytest.raises(TypeError, match=r"params: .* got a Trajectory; give one chain of its params"):
+        temperatures(full, run)
 
 
 def test_a_warm_up_has_no_temperature_at_its_first_step():

@@ -15,6 +15,7 @@ from sgdsde.experiment.config import (
     config_as_dict,
     content_hash,
     load_experiment,
+    reason,
     source_hash,
 )
 from sgdsde.experiment.runner import identity_of
@@ -192,3 +193,18 @@ def test_a_setting_of_jax_that_is_none_is_no_fault_of_the_file(tmp_path):
     )
     last = done.stderr.splitlines()[-1]
     assert "JAX cannot be imported: invalid truth value 'bogus' for environment 'JAX_ENABLE_X64'. Mend or unset" in last
+
+
+def test_what_jax_says_of_a_branch_is_said_with_the_way_out(tmp_path):
+    import jax
+
+    file = tmp_path / "branching.py"
+    file.write_text("def run(x):\n    if x > 0:\n        return x\n")
+    names: dict = {}
+    exec(compile(file.read_text(), str(file), "exec"), names)
+    with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
+        jax.make_jaxpr(names["run"])(1.0)
+    assert reason(caught.value, file) == (
+        "TracerBoolConversionError: branches on a value that is not known yet; write the branch as jnp.where or "
+        "jax.lax.cond (branching.py, line 2)"
+    )

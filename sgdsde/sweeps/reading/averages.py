@@ -45,8 +45,8 @@ class SeedAverage:
         num_failed: (...), seeds that failed.
         num_judged, num_passed: (...), seeds whose check was judged, and of these those that passed.
         verdict: (...), over all seeds of a point: that of a `Check` whose measured number is `value`, beside
-            `predicted`: "pass", "fail" or "underpowered". "fail" where a seed diverged, whatever the others say. None
-            for an array, where no seed was judged (smoke size, all failed), and where the seeds have different
+            `predicted`: "pass", "fail" or "underpowered". "fail" where a seed is not finite, whatever the others say.
+            None for an array, where no seed was judged (smoke size, all failed), and where the seeds have different
             tolerances or expectations. Its error is `own_error`, or `standard_error` times t_{n-1}/5.9 where that is
             smaller or the seeds refute the checks' own: the error of few seeds is itself uncertain (the factor is 2
             for 16 seeds, and so large for three that only the checks' own errors decide).
@@ -80,7 +80,7 @@ class SeedAverage:
 
     @property
     def num_diverged(self) -> np.ndarray:
-        """Seeds that diverged."""
+        """Seeds whose value is not finite."""
         return np.asarray(self.is_diverged.sum(axis=-1))
 
     @property

@@ -16,7 +16,7 @@ _LINE_STYLES = ("isotropic", "anisotropic", "levy", "diagonal", "constant", "SGD
 MOST_LINES = len(_LINE_STYLES)
 NO_VALUE = "no finite value"
 FAIL, FAIL_COLOUR = "verdict: fail", "#EE0000"
-SOME_LEFT_OUT = "mean over fewer seeds: some diverged or failed"
+SOME_LEFT_OUT = "mean over fewer seeds: some not finite or failed"
 
 
 def plain(text: str, width: int) -> str:
@@ -26,9 +26,9 @@ def plain(text: str, width: int) -> str:
 
 
 def left_out(average: SeedAverage) -> str:
-    """How many runs are not in the means, `3 diverged, 1 failed of 96 runs`; empty where all are."""
+    """How many runs are not in the means, `3 not finite, 1 failed of 96 runs`; empty where all are."""
     num_runs = average.num_seeds * average.value.size
-    counts = {"diverged": int(average.num_diverged.sum()), "failed": int(average.num_failed.sum())}
+    counts = {"not finite": int(average.num_diverged.sum()), "failed": int(average.num_failed.sum())}
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     return f"{', '.join(parts)} of {num_runs} runs" if parts else ""
 

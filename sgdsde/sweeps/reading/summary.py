@@ -43,11 +43,11 @@ def summary_rows(dataset: xarray.Dataset) -> list[dict[str, Any]]:
     * value: mean over the seeds that are finite, NaN where none is; standard_error: of that mean, over seeds
       (std(ddof=1)/sqrt(n)); None with fewer than two finite seeds,
     * num_seeds: all of the point; num_diverged: not finite, not failed; num_failed. What is left of num_seeds stands
-      behind `value`, which is a mean over survivors where some diverged,
+      behind `value`, which is a mean over survivors where some are not finite,
     * predicted: mean over the same seeds; own_standard_error: of `value` by the errors that the check itself gave for
       each seed, sqrt(sum s_i^2)/n; num_judged, num_passed: seeds, each judged alone,
-    * verdict: "pass", "fail" or "underpowered" by the means over all seeds; "fail" where a seed diverged; None where
-      nothing was judged, or seeds have different tolerances. The columns from `predicted` on are None for an array.
+    * verdict: "pass", "fail" or "underpowered" by the means over all seeds; "fail" where a seed is not finite; None
+      where nothing was judged, or seeds have different tolerances. Columns from `predicted` on are None for an array.
     """
     order = range(len(swept_axes(dataset)))
     averages = [average.arranged(order, (-1,)) for average in seed_averages(dataset)]

@@ -22,6 +22,7 @@ from sgdsde.sweeps.reading.summary import point_columns, points
 
 MOST_ROWS = 200
 MOST_FAILURES = 5
+MOST_NAMES = 4
 HEADER_WIDTH = 16
 VERDICT_COLOURS = {"equal": COLOURS["pass"], "differs": COLOURS["fail"], "unknown": COLOURS["underpowered"]}
 
@@ -43,7 +44,7 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
     there = points(dataset)
     rows = there[:MOST_ROWS]
     columns = [_column(field, [value_text(point[name]) for point in rows]) for field, name in _fields(dataset)]
-    counts = {"diverged": num_diverged(averages, len(there)), "failed": _num_failed(dataset)}
+    counts = {"not finite": num_diverged(averages, len(there)), "failed": _num_failed(dataset)}
     lost = {name: _column(name, list(map(str, number[: len(rows)])), right=True) for name, number in counts.items()}
     passed = [_passed(averages, i) for i in range(len(rows))]
     judged = _column("checks passed" + (" over seeds" if dataset.sizes["seed"] > 1 else ""), passed)
@@ -99,14 +100,15 @@ def print_comparison(first: xarray.Dataset, second: xarray.Dataset) -> None:
 
 
 def totals(dataset: xarray.Dataset) -> str:
-    """One line: points and seeds, runs that diverged and failed, verdicts that pass over seeds and of single runs."""
+    """One line: points and seeds, runs with arrays that are not finite (which have diverged, or have no number there)
+    and runs that failed, verdicts that pass over seeds and of single runs."""
     averages = seed_averages(dataset)
     num_seeds, num_points = dataset.sizes["seed"], len(points(dataset))
     order = range(len(swept_axes(dataset)))
     flat = [average.arranged(order, (-1,)) for average in averages]
     diverged, failed = int(num_diverged(flat, num_points).sum()), int(_num_failed(dataset).sum())
     size = f"{_counted(num_points, 'point')} x {_counted(num_seeds, 'seed')}"
-    line = f"{dataset.attrs.get('experiment', 'sweep')}: {size}; {diverged} diverged, {failed} failed"
+    line = f"{dataset.attrs.get('experiment', 'sweep')}: {size}; {diverged} not finite{_named(flat)}, {failed} failed"
     judged, passed = (int(sum(np.sum(getattr(a, name)) for a in averages)) for name in ("num_judged", "num_passed"))
     verdicts = [verdict for average in flat for verdict in average.verdict if verdict]
     num_pass = verdicts.count("pass")
@@ -115,6 +117,12 @@ def totals(dataset: xarray.Dataset) -> str:
     if judged:
         return f"{line}; {passed} of {judged} checks passed" + (" in single runs" if num_seeds > 1 else "")
     return line + ("; checks not judged" if any(average.kind == "check" for average in averages) else "")
+
+
+def _named(averages: Iterable[SeedAverage]) -> str:
+    """The arrays that are not finite in some run, in brackets."""
+    names = list(dict.fromkeys(each.array for each in averages if each.kind == "array" and each.is_diverged.any()))
+    return f" ({', '.join(names[:MOST_NAMES])}{' ...' if len(names) > MOST_NAMES else ''})" if names else ""
 
 
 def num_diverged(averages: Iterable[SeedAverage], num_points: int) -> np.ndarray:

@@ -67,7 +67,7 @@ def test_one_axis_is_a_line_in_ascending_order_with_band_and_theory(dataset_of):
 def test_what_is_missing_is_marked_and_counted(dataset_of):
     loss = np.array([[np.nan, np.nan], [1.0, np.nan], [2.0, 4.0]])
     figure = drawn(dataset_of([RATES], {"loss": loss}, failed=[[0, 1], [0, 0], [0, 0]]))
-    assert panels(figure)[0].get_title() == "loss\n2 diverged, 1 failed of 6 runs"
+    assert panels(figure)[0].get_title() == "loss\n2 not finite, 1 failed of 6 runs"
     assert any(text.startswith("hollow") for text in legend(figure))
     assert any(text.startswith("cross") for text in legend(figure))
 
@@ -234,7 +234,7 @@ def test_nothing_finite_is_drawn_without_a_complaint(dataset_of, axes):
     shape = (*(len(next(iter(fields.values()))) for fields in axes), 2)
     nothing = np.full(shape, np.nan)
     figure = drawn(dataset_of(axes, {"loss": nothing, "one": np.ones(shape)}, checks={"law": (nothing, 1, 0.1, 0)}))
-    assert any("diverged of" in panel.get_title() for panel in panels(figure))
+    assert any("not finite of" in panel.get_title() for panel in panels(figure))
 
 
 @pytest.mark.parametrize("axes", [[RATES], [RATES, SIZES], [KINDS, RATES]])

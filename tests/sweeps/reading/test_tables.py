@@ -30,8 +30,9 @@ def test_a_row_a_point_with_what_was_left_out_and_totals(dataset_of, capsys):
     assert "0.1 levy 3 2 (1/2) 1 0 1 of 1" in lines  # its check did not diverge, and agrees over both seeds
     assert "0.2 sgd 3 ± 0.1 (1/2) - 1 1 0 of 1" in lines  # one seed is left: the error that its check gave
     assert "0.2 levy 3 8 0 0" in lines  # its checks were not judged
-    total = "toy: 4 points x 2 seeds; 2 diverged, 1 failed; 2 of 3 verdicts pass over seeds; of single runs 3 of 5"
-    assert total in lines
+    total = "toy: 4 points x 2 seeds; 2 not finite (loss), 1 failed; 2 of 3 verdicts pass over seeds;"
+    assert any(line.startswith(total) for line in lines)
+    assert any(line.endswith("of single runs 3 of 5") for line in lines)
     assert "failed: learning_rate = 0.2, noise = sgd, seed 4: reason 4" in lines
     assert "... and 2 more failed" in lines
     assert not any("reason 5" in line for line in lines)
@@ -57,7 +58,7 @@ def test_verdicts_over_seeds_are_coloured_and_counted_beside_those_of_single_run
     assert "5 of 8 verdicts pass over seeds; of single runs 8 of 16" in " ".join(text.split())
     print_sweep(dataset.isel(seed=[0]))
     told = capsys.readouterr().out
-    assert "4 points x 1 seed; 0 diverged, 0 failed; 4 of 8 checks passed" in " ".join(told.split())
+    assert "4 points x 1 seed; 0 not finite, 0 failed; 4 of 8 checks passed" in " ".join(told.split())
     assert "over seeds" not in told
 
 
@@ -89,13 +90,13 @@ def test_counts_of_nothing_give_way_to_values(dataset_of, capsys, monkeypatch):
     monkeypatch.setattr(tables, "console", lambda: Console(width=80))
     loss = {"quite_a_long_name_of_value": np.full((2, 2, 2), -1.234e-100) + [-1e-101, 1e-101]}
     print_sweep(dataset_of(AXES, loss | {"other": np.ones((2, 2, 2))}))
-    header = capsys.readouterr().out.split("━")[0].split()
-    assert ("diverged" in header, "failed" in header, "other" in header) == (True, True, True)
+    header = " ".join(capsys.readouterr().out.split("━")[0].split())
+    assert ("not finite" in header, "failed" in header, "other" in header) == (True, True, True)
     wide = {f"value_{i}": array for i, array in enumerate([*loss.values()] * 4)}
     print_sweep(dataset_of(AXES, wide, failed=np.array([[[0, 1], [0, 0]]] * 2)))
     text = capsys.readouterr().out
-    assert ("diverged" in text.split("━")[0], "failed" in text.split("━")[0]) == (False, True)
-    assert "0 diverged, 2 failed" in text
+    assert ("not finite" in text.split("━")[0], "failed" in text.split("━")[0]) == (False, True)
+    assert "0 not finite, 2 failed" in text
 
 
 def test_the_reason_why_checks_were_not_judged_is_told(dataset_of, capsys):
@@ -112,7 +113,10 @@ def test_many_points_are_cut_with_a_word(dataset_of, capsys):
 @pytest.mark.parametrize("arrays", [{}, {"loss": [np.nan, 1.0]}])
 def test_a_single_point_is_a_table_too(dataset_of, capsys, arrays):
     print_sweep(dataset_of([], arrays))
-    assert f"toy: 1 point x 2 seeds; {len(arrays)} diverged, 0 failed" in capsys.readouterr().out
+    assert (
+        f"toy: 1 point x 2 seeds; {'1 not finite (loss)' if arrays else '0 not finite'}, 0 failed"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_comparison_marks_what_differs_and_tells_what_is_alone(dataset_of, capsys):
@@ -152,7 +156,9 @@ def test_a_check_that_a_point_does_not_have_is_no_divergence(dataset_of, capsys)
     np.testing.assert_array_equal(row.num_diverged, [0, 0])
     assert row.verdict.tolist() == ["pass", None]
     print_sweep(dataset)
-    assert "2 points x 2 seeds; 0 diverged, 0 failed; 1 of 1 verdicts pass" in " ".join(capsys.readouterr().out.split())
+    assert "2 points x 2 seeds; 0 not finite, 0 failed; 1 of 1 verdicts pass" in " ".join(
+        capsys.readouterr().out.split()
+    )
     gone = dataset.assign(check_measured=dataset["check_measured"] * np.nan)
     (row,) = (average for average in seed_averages(gone) if average.kind == "check")
     np.testing.assert_array_equal(row.num_diverged, [2, 0])  # a check that is made, and is no number
