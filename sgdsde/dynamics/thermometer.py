@@ -70,7 +70,7 @@ def temperatures(dynamics: Dynamics, params: Any, *, step: int = 0) -> Temperatu
         if sgd.sampling == "epoch":
             warnings.warn(
                 "temperatures: epoch sampling anti-correlates the noise of successive steps, so that the parameters "
-                "are colder than this, which is a single step's; predictions.epoch_covariance is their law on a quadratic",
+                "are colder than this, which is a single step's; predictions.epoch_covariance is theirs on a quadratic",
                 stacklevel=2,
             )
         factor = covariance_factor(sgd.problem.num_examples, sgd.batch_size, sgd.sampling)
