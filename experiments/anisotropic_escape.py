@@ -329,7 +329,7 @@ def plot(config, arrays):
             100 * mean[-1], kind - 0.2, xerr=590 * error[-1], **look, capsize=3, label=None if kind else "simulated"
         )
     times.plot([], [], color="grey", label="lines: second program")
-    times.set(xlabel="step", ylabel="runs in the flat valley, %", title="(c)")
+    times.set(xlabel="step", ylabel="runs in the flat valley, %", title="(c) success rate, step by step")
     times.legend(fontsize=7)
     rates.set_yticks(range(len(KINDS)), KINDS)
     rates.set(xlabel=f"success rate after {config.num_steps} steps, %", ylim=(6.6, -0.6), xlim=(-2, 45))

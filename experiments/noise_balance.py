@@ -564,8 +564,10 @@ def plot_growth(panel, config, arrays):
     at = np.array(config.collapse_factors) * CRITICAL
     look = {"color": "black", "marker": "o", "ls": "none"}
     panel.errorbar(at, arrays["growth"], arrays["growth_error"], **look, label="SGD, simulated (± 1 s.e.)")
-    for place, height, (lost, _) in zip(at, arrays["growth"], arrays["sgd_fate"]):
-        panel.text(place, height + 0.12, f"{100 * lost:.0f} %", ha="center", fontsize=7)
+    for i, (place, height, (lost, _)) in enumerate(zip(at, arrays["growth"], arrays["sgd_fate"])):
+        away, side = (0.12, "bottom") if i % 2 == 0 else (-0.12, "top")  # neighbours on either side of the line
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        panel.text(place, height + away, f"{100 * lost:.0f} %", ha="center", va=side, fontsize=7, bbox=box)
     panel.axhline(0, color="grey", linewidth=0.8)
     panel.axvline(CRITICAL, color="grey", linewidth=0.8, linestyle=":")
     panel.set(xlabel="T = learning rate (batches of one)", ylabel="growth of log v near 0, a step", ylim=(-2, 1.4))

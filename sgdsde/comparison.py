@@ -82,8 +82,10 @@ class Comparison:
         if scales:  # heavy tails must not squeeze the rest out of sight, nor a far SDE a near one
             error = 4 * np.median(_mean_and_error(reference)[1])
             resolved = float(10 ** np.ceil(np.log10(error))) if error > 0 else 1.0
+            limit = 1.5 * max(1.5 * resolved, *(scale.max() for scale in scales))
             course.set_yscale("symlog", linthresh=resolved)
-            course.set_ylim(*(1.5 * max(resolved, *(scale.max() for scale in scales)) * np.array([-1, 1])))
+            course.set_ylim(-limit, limit)
+            _draw_ticks(course, resolved, limit)
             course.set_ylabel(f"{course.get_ylabel()}\n(logarithmic beyond ±{resolved:g})")
             low, high = np.quantile(reference[-1], [0.001, 0.999])
             law.set_xlim(low - (high - low) / 4 - 1e-12, high + (high - low) / 2 + 1e-12)
@@ -272,6 +274,34 @@ def _cadence(num_steps: int) -> int:
     few = max(number for number in records if number <= 100)
     many = min((number for number in records if 100 < number <= 10_000), default=few)
     return num_steps // (few if few >= 10 or num_steps < 100 else many)
+
+
+def _draw_ticks(panel: Any, resolved: float, limit: float) -> None:
+    """Ticks of a symmetric axis that is linear up to `resolved`, a power of ten, and logarithmic beyond: numbers where
+    they have room, most round ones first; inside the linear part the halves, beyond it 2 and 5 or 3 times a power."""
+    decades = int(np.log10(limit / resolved) + 1e-9)
+    place = lambda size: 10 / 9 * min(size / resolved, 1) + np.log10(max(size / resolved, 1))  # matplotlib's own
+    apart = 0.14 * place(limit)
+    powers = [resolved * 10.0**k for k in range(0, decades + 1, int(np.ceil(apart)))]
+    few = [many * resolved * 10.0**k for k in range(min(decades, 3) + 1) for many in (2, 5, 3)]
+    kept: list[float] = [0.0]
+    for size in [*powers[::-1], resolved / 2, *few]:
+        if size <= limit and all(abs(place(size) - place(other)) >= apart for other in kept):
+            kept.append(size)
+    ticks = sorted({sign * size for size in kept for sign in (-1, 1)})
+    panel.set_yticks(ticks, [_tick_text(tick) for tick in ticks])
+    small = np.arange(1, 10) / 10 * resolved
+    fine = np.concatenate([small * 10**k for k in range(decades + 2)]) if decades < 4 else np.zeros(0)
+    fine = fine[fine < limit]
+    panel.set_yticks(np.concatenate([-fine, fine]), minor=True)
+
+
+def _tick_text(tick: float) -> str:
+    sign, size = "\N{MINUS SIGN}" if tick < 0 else "", abs(tick)
+    if size == 0 or 1e-4 < size < 1e5:
+        return f"{sign}{size:.5g}"
+    many, power = f"{size:.0e}".split("e")
+    return f"{sign}{'' if many == '1' else many + ' x '}$10^{{{int(power)}}}$"
 
 
 def _shown(value: float, error: float, digits: int) -> str:

@@ -1,5 +1,6 @@
 """compare: one call on a loss of one's own; and what it says of laws that agree or do not."""
 
+import itertools
 import warnings
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdsde import Problem, compare, noise
-from sgdsde.comparison import _cadence, _median_and_error
+from sgdsde import Problem, compare, noise, style
+from sgdsde.comparison import _cadence, _draw_ticks, _median_and_error, _tick_text
 
 
 def squared_error(params, example):
@@ -119,6 +120,7 @@ def test_the_figure_names_its_axes(comparison):
     assert "loss" in law.get_xlabel()
     assert "minus SGD" in course.get_ylabel()
     assert course.get_yscale() == "symlog"
+    assert len([text for text in course.get_yticklabels() if text.get_text()]) >= 7
     (legend,) = comparison.figure().legends  # below the panels, over none of them
     assert [text.get_text() for text in legend.get_texts()][-1] == "anisotropic levy SDE (medians)"
 
@@ -142,6 +144,35 @@ def test_the_figure_of_losses_that_are_about_to_overflow():
         figure.canvas.draw()
     (drawn,) = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2 and not line.get_ydata().any())
     assert 20 < len(drawn.get_xdata()) < 40
+
+
+@pytest.mark.parametrize("factor", [2.25, 4.0, 15.0, 40.0, 1e3, 2e7, 1e90])
+@pytest.mark.parametrize("resolved", [0.1, 1e-7, 1e6])
+def test_differences_near_sgd_and_far_from_it_can_both_be_read(resolved, factor):
+    """Two numbers or more on either side of 0 within the linear part, its end among them, or one where it is small
+    beside the rest; one or more beyond it, and no two texts over each other."""
+    limit = factor * resolved
+    drawn, panel = style.figure(height=3.2)
+    panel.set_yscale("symlog", linthresh=resolved)
+    _draw_ticks(panel, resolved, limit)
+    panel.set_ylim(-limit, limit)
+    drawn.canvas.draw()
+    ticks = panel.get_yticks()
+    np.testing.assert_array_equal(ticks, -ticks[::-1])
+    assert np.abs(ticks).max() < limit * (1 + 1e-9)
+    inside = np.sum((ticks > 0) & (ticks <= resolved * (1 + 1e-9)))
+    assert inside >= (2 if factor < 100 else 1 if factor < 1e4 else 0)
+    assert 1 <= np.sum(ticks > resolved * (1 + 1e-9)) <= 6
+    boxes = sorted((text.get_window_extent() for text in panel.get_yticklabels()), key=lambda box: box.y0)
+    assert all(low.y1 < high.y0 for low, high in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("tick", "text"),
+    [(0.0, "0"), (-0.05, "−0.05"), (2e4, "20000"), (1e5, "$10^{5}$"), (-2e-5, "−2 x $10^{-5}$")],
+)
+def test_the_numbers_beside_an_axis_are_short(tick, text):
+    assert _tick_text(tick) == text
 
 
 def test_an_observable_that_is_no_scalar_is_refused(comparison):

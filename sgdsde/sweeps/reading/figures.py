@@ -40,7 +40,8 @@ def sweep_figure(
     prediction; three, such panels side by side, over a categorical axis if one of them is, else over the third.
     Further axes stand at their first value, and the title says so. Numbers are drawn in ascending order, on a
     logarithmic scale where they are spaced so. Means over fewer seeds than all, and points without a value, are marked
-    and counted; a point where the verdict of a check over all seeds is "fail" has a red ring or frame.
+    and counted; a point where the verdict of a check over all seeds is "fail" has a red ring or frame, where it is
+    "underpowered" a dark, dotted one.
 
     Args:
         dataset: of a sweep, as `sgdsde.load` returns it.

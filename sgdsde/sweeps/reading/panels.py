@@ -16,6 +16,11 @@ _LINE_STYLES = ("isotropic", "anisotropic", "levy", "diagonal", "constant", "SGD
 MOST_LINES = len(_LINE_STYLES)
 NO_VALUE = "no finite value"
 FAIL, FAIL_COLOUR = "verdict: fail", "#EE0000"
+UNDERPOWERED, UNDERPOWERED_COLOUR = "underpowered: not passed", "0.25"
+_NOT_PASSED = {
+    "fail": {"edgecolor": FAIL_COLOUR, "linestyle": "-", "label": FAIL},
+    "underpowered": {"edgecolor": UNDERPOWERED_COLOUR, "linestyle": (0, (1.2, 0.9)), "label": UNDERPOWERED},
+}
 SOME_LEFT_OUT = "mean over fewer seeds: some not finite or failed"
 
 
@@ -78,10 +83,8 @@ def draw_lines(panel: Any, average: SeedAverage, scale: Scale, names: Sequence[s
             at_bottom = {"transform": panel.get_xaxis_transform(), "color": look["color"], "zorder": 5}
             panel.plot(scale.places[none], height, **crosses, **at_bottom)
             panel.plot([], [], **crosses, color=MISSING_COLOUR, label=f"cross: {NO_VALUE}")
-            bad = none & (line.verdict == "fail")
-            _draw_rings(panel, scale.places[bad], height[bad[none]], transform=panel.get_xaxis_transform())
-        bad = ~none & (line.verdict == "fail")
-        _draw_rings(panel, scale.places[bad], line.value[bad])
+            _draw_rings(panel, scale.places[none], height, line.verdict[none], transform=panel.get_xaxis_transform())
+        _draw_rings(panel, scale.places[~none], line.value[~none], line.verdict[~none])
     if np.isfinite(average.predicted).any():
         theory = style.line("theory")
         if scale.is_categorical:  # a bar at each category; between them there is nothing to predict
@@ -124,7 +127,7 @@ def draw_heat_map(panel: Any, average: SeedAverage, vertical: Scale, horizontal:
         _write_cells(panel, average)
     else:
         _draw_contours(panel, average.predicted)
-    _draw_frames(panel, np.argwhere(average.verdict == "fail"), max(average.value.shape))
+    _draw_frames(panel, average.verdict)
     draw_ticks(panel.xaxis, horizontal, is_even=True, room=0.03)
     draw_ticks(panel.yaxis, vertical, is_even=True, room=0.07)
     return mesh
@@ -145,12 +148,11 @@ def draw_seeds(panel: Any, average: SeedAverage, seeds: Sequence[int]) -> None:
     if len(seeds) > 1:
         last = len(seeds) + max(0.5, 0.04 * len(seeds))
         panel.errorbar(last, average.value, average.error, marker="s", color="black", **look, label="their mean")
-    if average.verdict == "fail":
-        place, mean = last if len(seeds) > 1 else 0, float(average.value)
-        if np.isfinite(mean):
-            _draw_rings(panel, [place], [mean])
-        else:
-            _draw_rings(panel, [place], [0.03], transform=panel.get_xaxis_transform())
+    place, verdict = np.array([last if len(seeds) > 1 else 0]), average.verdict.reshape(1)
+    if np.isfinite(average.value):
+        _draw_rings(panel, place, average.value.reshape(1), verdict)
+    else:
+        _draw_rings(panel, place, np.array([0.03]), verdict, transform=panel.get_xaxis_transform())
     if np.isfinite(average.predicted):
         panel.axhline(float(average.predicted), **style.line("theory"), label="predicted", zorder=1)
     every = -(-len(seeds) // 6)
@@ -197,21 +199,27 @@ def _looks(names: Sequence[str]) -> list[dict[str, Any]]:
     return [style.line(name or next(free)) for name in taken]
 
 
-def _draw_rings(panel: Any, across: Any, up: Any, **where: Any) -> None:
-    """A red ring around every point whose verdict over seeds is "fail"."""
-    ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.5, "color": FAIL_COLOUR}
-    if len(across):
-        panel.plot(across, up, linestyle="none", **ring, **where, zorder=6, clip_on=False, label=FAIL)
+def _draw_rings(panel: Any, across: np.ndarray, up: np.ndarray, verdicts: np.ndarray, **where: Any) -> None:
+    """Around every point whose verdict over seeds is not "pass": a red ring for "fail", else a dark, dotted one."""
+    ring = {"facecolor": "none", "s": 100, "linewidth": 1.5, "zorder": 6, "clip_on": False}
+    for verdict, look in _NOT_PASSED.items():
+        if (bad := verdicts == verdict).any():
+            panel.scatter(across[bad], up[bad], marker="o", **ring, **look, **where)
 
 
-def _draw_frames(panel: Any, cells: np.ndarray, size: int) -> None:
-    """A red frame inside every cell (row, column) whose verdict over seeds is "fail"."""
+def _draw_frames(panel: Any, verdicts: np.ndarray) -> None:
+    """Inside every cell whose verdict over seeds is not "pass": a red frame for "fail", else a dark, dotted one."""
     from matplotlib.patches import Rectangle
 
-    look = {"fill": False, "edgecolor": FAIL_COLOUR, "linewidth": 1.8 if size <= 12 else 1.0, "label": FAIL}
-    for row, column in cells:
-        frame = Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, **look, zorder=4)
-        panel.add_patch(frame).set_path_effects(_outline("white") if size <= 12 else [])
+    is_large = max(verdicts.shape) <= 12
+    for verdict, look in _NOT_PASSED.items():
+        for row, column in np.argwhere(verdicts == verdict):
+            corner, box = (column - 0.44, row - 0.44), {"width": 0.88, "height": 0.88, "fill": False, "zorder": 4}
+            box["linewidth"] = 1.8 if is_large else 1.0
+            if verdict != "fail":  # white between the dots: a colour map has dark cells
+                panel.add_patch(Rectangle(corner, **box, edgecolor="white"))
+            frame = Rectangle(corner, **box, **look)
+            panel.add_patch(frame).set_path_effects(_outline("white") if is_large else [])
 
 
 def _outline(colour: str) -> list[Any]:

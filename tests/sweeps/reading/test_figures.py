@@ -9,7 +9,7 @@ from matplotlib.collections import FillBetweenPolyCollection, QuadMesh
 from sgdsde import style
 from sgdsde.experiment.folders import ExperimentError
 from sgdsde.sweeps.reading.figures import MOST_VALUES, sweep_figure
-from sgdsde.sweeps.reading.panels import FAIL
+from sgdsde.sweeps.reading.panels import FAIL, UNDERPOWERED
 
 RATES = {"learning_rate": [0.04, 0.01, 0.02]}
 SIZES = {"batch_size": [1, 8]}
@@ -39,6 +39,12 @@ def numbers(*shape):
 
 def mesh(panel):
     return next(each for each in panel.collections if isinstance(each, QuadMesh)).get_array()
+
+
+def rings(panel, label):
+    """Where they stand."""
+    found = [each for each in panel.collections if each.get_label() == label]
+    return [tuple(place) for each in found for place in each.get_offsets().tolist()]
 
 
 @pytest.fixture
@@ -94,7 +100,8 @@ def test_two_long_axes_are_a_heat_map_with_contours_and_hatched_holes(dataset_of
 def test_the_shorter_of_two_axes_is_lines_each_with_its_prediction(dataset_of, axes, lines):
     """Of two as long as each other the second."""
     shape = [len(values) for axis in axes for values in axis.values()]
-    measured, places = numbers(*shape, 2), sorted(set(range(2)) - {shape.index(lines, shape[0] == shape[1])})
+    measured = np.repeat(numbers(*shape, 1), 2, axis=-1)
+    places = sorted(set(range(2)) - {shape.index(lines, shape[0] == shape[1])})
     (panel,) = panels(
         figure := drawn(dataset_of(axes, {}, checks={"law": (measured, measured.mean(-1, keepdims=True), 0.1, 1)}))
     )
@@ -110,8 +117,8 @@ def test_points_that_fail_over_their_seeds_have_a_ring_or_a_frame(dataset_of, fe
     measured = np.array([[1.0, 1.0], [3.0, 3.0], [np.nan, np.nan]])  # learning rates 0.04, 0.01, 0.02
     checks = {"law": (measured, 1.0, 0.1, 0)}
     (panel,) = panels(figure := drawn(dataset_of([RATES], {}, checks=checks)))
-    rings = [line for line in panel.lines if line.get_label() == FAIL]
-    assert [(*line.get_xdata(), *line.get_ydata()) for line in rings] == [(0.02, 0.03), (0.01, 3.0)]
+    assert rings(panel, FAIL) == [(0.02, 0.03), (0.01, 3.0)]
+    assert rings(panel, UNDERPOWERED) == []
     assert legend(figure).count("verdict: fail") == 1
     grid = np.stack([measured, np.ones((3, 2))], axis=1)
     (panel,) = panels(figure := drawn(dataset_of([RATES, SIZES], {}, checks={"law": (grid, 1.0, 0.1, 0)})))
@@ -123,12 +130,37 @@ def test_points_that_fail_over_their_seeds_have_a_ring_or_a_frame(dataset_of, fe
         assert legend(figure).count("verdict: fail") == 1
 
 
+def test_underpowered_points_are_not_drawn_like_passes_nor_like_fails(dataset_of, few_lines):
+    measured = np.array([[1.0, 1.0], [0.8, 1.2], [3.0, 3.0]])  # learning rates 0.04, 0.01, 0.02
+    checks = {"law": (measured, 1.0, 0.1, 0)}
+    (panel,) = panels(figure := drawn(dataset_of([RATES], {}, checks=checks)))
+    assert rings(panel, UNDERPOWERED) == [(0.01, 1.0)]
+    assert rings(panel, FAIL) == [(0.02, 3.0)]
+    assert {FAIL, UNDERPOWERED} <= set(legend(figure))
+    dashes = {each.get_label(): each.get_linestyle()[0][1] for each in panel.collections if each.get_label()}
+    assert dashes[FAIL] is None
+    assert dashes[UNDERPOWERED] is not None
+    grid = np.stack([measured, np.ones((3, 2))], axis=1)
+    (panel,) = panels(figure := drawn(dataset_of([RATES, SIZES], {}, checks={"law": (grid, 1.0, 0.1, 0)})))
+    frames = {
+        patch.get_label(): (patch.get_center().round().tolist(), patch.get_linestyle()) for patch in panel.patches
+    }
+    assert frames[FAIL] == ([1, 0], "-")
+    assert frames[UNDERPOWERED][0] == [0, 0]
+    assert frames[UNDERPOWERED][1] != "-"
+    assert {FAIL, UNDERPOWERED} <= set(legend(figure))
+    (panel,) = panels(
+        figure := drawn(dataset_of([{"learning_rate": [0.1]}], {}, checks={"law": ([0.8, 1.2], 1.0, 0.1, 0)}))
+    )
+    assert rings(panel, UNDERPOWERED) == [(2.5, 1.0)]  # around the mean, beside two seeds
+
+
 @pytest.mark.parametrize("axes", [[], [RATES], [RATES, SIZES]])
-@pytest.mark.parametrize(("measured", "passed"), [(1.0, 0), ([0.8, 1.2], 0), (3.0, -1)])
+@pytest.mark.parametrize(("measured", "passed"), [(1.0, 0), (3.0, -1)])
 def test_without_a_point_that_fails_there_is_no_such_mark(dataset_of, axes, measured, passed):
-    """What passes over seeds, what is underpowered, and what was not judged."""
+    """What passes over seeds, and what was not judged."""
     figure = drawn(dataset_of(axes, {}, checks={"law": (measured, 1.0, 0.1, passed)}))
-    assert "verdict: fail" not in legend(figure)
+    assert not {FAIL, UNDERPOWERED} & set(legend(figure))
 
 
 def test_a_prediction_that_is_the_same_everywhere_is_a_number(dataset_of, few_lines):
