@@ -180,7 +180,8 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, shap
             last = _joined(ensemble if at_record is None else at_record)
             observed = mean_and_error(_stack(records), num_chains) if average else _stack(records)
             partial = Trajectory(observed, step, time, last.state, last.diverged_at, made_by)
-        raise Interrupted(partial)
+        is_kept = checkpoint is not None and not checkpoint.is_failing
+        raise Interrupted(partial, checkpoint.path.parent if is_kept else None)
     return _joined(ensemble), _stack(records)
 
 
