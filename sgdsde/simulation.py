@@ -79,7 +79,11 @@ def simulate(
     observe(params) -> pytree: recorded at steps every, 2 every, ...; every divides num_steps. Pass one function object
     (a fresh lambda recompiles); one that needs arrays is a `jax.tree_util.Partial` holding them.
     average: keep only (mean, standard error over chains) of each record, so that memory does not grow with
-    num_chains x records; a diverged chain makes them NaN.
+    num_chains x records; a diverged chain makes both NaN from its `diverged_at` on, and infinite or NaN already where
+    the observation overflows before.
+
+    Divergence raises no error: `diverged_at` of the Trajectory holds for each chain the first step with a parameter
+    that is not finite, -1 where there is none.
 
     Functions are compiled once and kept, as by `jax.jit`: a loss or an observer that reads a global variable or an
     attribute of an object goes on with the value that it had when it was first traced. Pass what changes as examples
