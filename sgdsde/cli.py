@@ -56,7 +56,8 @@ examples:
   sgdsde reproduce --all
 
 exit status: 0 done and passed; 1 a check failed; 2 a mistake in the command or the values; 3 the computation or the
-disk failed; 130 interrupted.
+disk failed; 130 interrupted. The verdicts of `sweep`, and of `show` of a sweep, do not count: a sweep explores. Its
+failed runs are told in its table; where every run failed, `sweep` ends with 3.
 """
 
 
