@@ -38,8 +38,8 @@ usage: sgdsde COMMAND ...
   show DIR | NAME                the numbers of a sweep or a result, with verdicts
   compare DIR DIR                two sweeps, value by value
   list                           the experiments and what each one shows
-  plot DIR | NAME                draw a figure again from its saved arrays
-  judge DIR | NAME               ask the checks of saved arrays again, and draw; for checks that have changed
+  plot DIR | NAME                draw saved arrays again; rewrites figure and provenance in place
+  judge DIR | NAME               ask the checks of saved arrays again; rewrites verdict, figure and provenance in place
   gallery                        write results/README.md, and the results in README.md, from the verdicts
   confirm NAME ... | --all       does today's code still make a committed result? asked of its smoke run
   completion bash | zsh | fish   print what makes TAB complete commands, experiments and fields
@@ -56,7 +56,8 @@ examples:
   sgdsde reproduce --all
 
 exit status: 0 done and passed; 1 a check failed; 2 a mistake in the command or the values; 3 the computation or the
-disk failed; 130 interrupted.
+disk failed; 130 interrupted. The verdicts of `sweep`, and of `show` of a sweep, do not count: a sweep explores. Its
+failed runs are told in its table; where every run failed, `sweep` ends with 3.
 """
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sgdsde.ensemble import Trajectory
 
@@ -16,11 +17,15 @@ __all__ = ["Interrupted", "Stop", "stopping"]
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during `simulate`: `trajectory` holds everything recorded so far and can be given back as `start`.
 
-    It is None if no record was complete.
+    It is None if no record was complete. Within `checkpoints`, whose folder is `kept_in`, the message says that the
+    same calls go on from there.
     """
 
-    def __init__(self, trajectory: Trajectory | None):
-        super().__init__("simulate was interrupted; what was recorded so far is in the exception's `trajectory`")
+    def __init__(self, trajectory: Trajectory | None, kept_in: Path | None = None):
+        within = f"the same calls within checkpoints({str(kept_in)!r}) go on from there; " if kept_in else ""
+        super().__init__(
+            f"simulate was interrupted; {within}what was recorded so far is in the exception's `trajectory`"
+        )
         self.trajectory = trajectory
 
 

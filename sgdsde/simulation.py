@@ -79,7 +79,11 @@ def simulate(
     observe(params) -> pytree: recorded at steps every, 2 every, ...; every divides num_steps. Pass one function object
     (a fresh lambda recompiles); one that needs arrays is a `jax.tree_util.Partial` holding them.
     average: keep only (mean, standard error over chains) of each record, so that memory does not grow with
-    num_chains x records; a diverged chain makes them NaN.
+    num_chains x records; a diverged chain makes both NaN from its `diverged_at` on, and infinite or NaN already where
+    the observation overflows before.
+
+    Divergence raises no error: `diverged_at` of the Trajectory holds for each chain the first step with a parameter
+    that is not finite, -1 where there is none.
 
     Functions are compiled once and kept, as by `jax.jit`: a loss or an observer that reads a global variable or an
     attribute of an object goes on with the value that it had when it was first traced. Pass what changes as examples
@@ -180,7 +184,8 @@ def _from_host(dynamics, observe, keys, chains, first_step, every, options, shap
             last = _joined(ensemble if at_record is None else at_record)
             observed = mean_and_error(_stack(records), num_chains) if average else _stack(records)
             partial = Trajectory(observed, step, time, last.state, last.diverged_at, made_by)
-        raise Interrupted(partial)
+        is_kept = checkpoint is not None and not checkpoint.is_failing
+        raise Interrupted(partial, checkpoint.path.parent if is_kept else None)
     return _joined(ensemble), _stack(records)
 
 

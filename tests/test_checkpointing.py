@@ -80,8 +80,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(dynamics, tmp_path, monkeypatch,
     sizes = {"every": every, "average": average}
     whole = run(dynamics, **sizes)
     stop_after(monkeypatch, 2)
-    with pytest.raises(Interrupted), checkpoints(tmp_path):
+    with pytest.raises(Interrupted, match="go on from there") as caught, checkpoints(tmp_path):
         run(dynamics, **sizes)
+    assert repr(str(tmp_path)) in str(caught.value)
     monkeypatch.undo()
     assert len(list(tmp_path.glob("001-*"))) == 1
     steps, run_all = [], simulation.run_all

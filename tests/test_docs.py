@@ -96,7 +96,7 @@ def test_the_commands_of_the_page_on_sweeps_run(ordinary_settings, tmp_path, mon
     monkeypatch.setattr(folder, "sweep_figure", lambda dataset, **chosen: style.figure()[0])
     experiment, _ = re.findall(r"```python\n(.*?)```", SWEEPS, re.DOTALL)
     (tmp_path / "experiments").mkdir()
-    small = experiment.replace("num_steps: int = 400", "num_steps: int = 20").replace("= 500", "= 3")
+    small = experiment.replace("num_steps: int = 400", "num_steps: int = 20").replace("= 10_000", "= 3")
     (tmp_path / "experiments" / "parabola.py").write_text(small)
     (tmp_path / "parabola.toml").write_text(re.search(r"```toml\n(.*?)```", SWEEPS, re.DOTALL)[1])
     lines = [line for block in re.findall(r"```sh\n(.*?)```", SWEEPS, re.DOTALL) for line in block.splitlines()]

@@ -203,6 +203,7 @@ def test_ctrl_c_keeps_what_was_recorded(problem, key, monkeypatch):
         simulate(dynamics, jnp.ones(2), key, **sizes)
     monkeypatch.undo()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert str(caught.value).endswith("interrupted; what was recorded so far is in the exception's `trajectory`")
     part = caught.value.trajectory
     done = len(part.step)
     assert 0 < done < 1000

@@ -11,6 +11,7 @@ from sgdsde import load, style
 from sgdsde.cli import main
 from sgdsde.experiment import results
 from sgdsde.sweeps import folder as folder_module
+from sgdsde.sweeps.program import Program
 
 ROOT = Path(__file__).parents[1]
 SWEPT = """
@@ -73,6 +74,25 @@ def test_a_sweep_is_shown_and_looked_at_again(project, capsys):
     other = next(path for path in Path("runs/toy").iterdir() if path.name != folder.name)
     assert list(load(other)["seed"].values) == [7, 8, 9]
     assert main(["compare", str(folder), str(other)]) == 0
+
+
+def test_the_exit_status_counts_no_verdict_and_failed_runs_only_where_all_are(project, capsys, monkeypatch):
+    wrong = ["sweep", "toy", "--over", "num_draws=50,60", "--is_shifted"]
+    assert main(wrong) == 0
+    assert "0 of 4 checks passed" in capsys.readouterr().out
+    assert main(["show", str(one("runs/toy/sweep-*"))]) == 0
+    computed, lost = Program.__call__, {50}
+
+    def limited(self, items):
+        if self.group.static["num_draws"] in lost:
+            raise RuntimeError("the device is lost")
+        return computed(self, items)
+
+    monkeypatch.setattr(Program, "__call__", limited)
+    assert main([*wrong, "--fresh"]) == 0
+    assert "the device is lost" in capsys.readouterr().out
+    lost.add(60)
+    assert main([*wrong, "--fresh"]) == 3
 
 
 def test_a_dry_run_tells_what_it_would_cost_and_writes_nothing(project, capsys):

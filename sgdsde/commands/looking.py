@@ -52,7 +52,10 @@ def plot(arguments: list[str]) -> int:
 
 
 def plot_parser() -> argparse.ArgumentParser:
-    parser = saved_parser("plot", "Draw a figure again from its saved arrays; nothing is computed.")
+    text = (
+        "Draw a figure again from its saved arrays; nothing is computed. Rewrites figure and provenance.json in place."
+    )
+    parser = saved_parser("plot", text)
     parser.add_argument("--values", nargs="+", metavar="NAME", help="of a sweep: which values to draw")
     parser.add_argument("--at", nargs="+", default=[], metavar="FIELD=VALUE", help="of a sweep: fields to hold fixed")
     return parser
@@ -68,7 +71,10 @@ def judge(arguments: list[str]) -> int:
 
 
 def judge_parser() -> argparse.ArgumentParser:
-    text = "Ask the checks of an experiment's saved arrays again and draw its figure; nothing is computed."
+    text = (
+        "Ask the checks of an experiment's saved arrays again and draw its figure; nothing is computed. Rewrites "
+        "verdict.json, summary.csv, figure and provenance.json in place."
+    )
     return saved_parser("judge", text)
 
 

@@ -15,6 +15,8 @@ from sgdsde.sweeps.plan import Sweep
 
 EXPECTATIONS = get_args(Expectation)
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?")
+COUNT = re.compile(r"(#.*) \(\d+\)$")
+"""what `common_names` has added to a name"""
 
 
 def judgements(
@@ -60,8 +62,9 @@ def shared_names(names: list[list[str]]) -> list[str]:
 
 
 def common_names(names: list[str]) -> list[str]:
-    """The names with every number in them as #, so that they are the same for all points; numbered where equal."""
-    plain = [NUMBER.sub("#", name) for name in names]
+    """The names with every number in them as #, so that they are the same for all points; numbered where equal. Names
+    that are already so, such as those of a chunk, stay as they are."""
+    plain = [NUMBER.sub("#", COUNT.sub(r"\1", name)) for name in names]
     counts, seen, found = Counter(plain), Counter(), []
     for name in plain:
         seen[name] += 1

@@ -233,7 +233,7 @@ def _checks(dataset: xarray.Dataset, places: list[str], failed: np.ndarray) -> l
 
 def _verdicts(average: SeedAverage, expected: np.ndarray, tolerances: np.ndarray, is_lost: np.ndarray) -> np.ndarray:
     """The verdict of every point, as `SeedAverage` says; `is_lost` where a seed has a number that is not finite."""
-    verdicts, errors = np.full(average.value.shape, None, object), _trusted_errors(average)
+    verdicts, errors = np.full(average.value.shape, None, object), trusted_errors(average)
     measured = np.where(is_lost, np.nan, average.value)  # which fails, whatever is expected
     for i in np.ndindex(average.value.shape):
         asked = {(code, tolerance) for code, tolerance in zip(expected[i], tolerances[i]) if code >= 0}
@@ -245,7 +245,7 @@ def _verdicts(average: SeedAverage, expected: np.ndarray, tolerances: np.ndarray
     return verdicts
 
 
-def _trusted_errors(average: SeedAverage) -> np.ndarray:
+def trusted_errors(average: SeedAverage) -> np.ndarray:
     """Standard errors of means, of which 5.9 are as certain as 5.9 of a normal law.
 
     Over the seeds: `standard_error` times t_{n-1}/5.9, t_{n-1} the quantile of Student's law that is as rare. By the

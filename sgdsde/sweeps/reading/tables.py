@@ -16,7 +16,7 @@ from rich.text import Text
 from sgdsde.experiment.check import STANDARD_ERRORS
 from sgdsde.experiment.report import COLOURS, console
 from sgdsde.sweeps.reading import differences
-from sgdsde.sweeps.reading.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes
+from sgdsde.sweeps.reading.averages import SeedAverage, by_interest, chosen, seed_averages, swept_axes, trusted_errors
 from sgdsde.sweeps.reading.scales import value_text
 from sgdsde.sweeps.reading.summary import point_columns, points
 
@@ -24,6 +24,10 @@ MOST_ROWS = 200
 MOST_FAILURES = 5
 MOST_NAMES = 4
 HEADER_WIDTH = 16
+OWN_ERROR = (
+    "± is over the seeds; a verdict rests on its check's own error where that is smaller and fits the seeds "
+    "(`own_standard_error` in the summary)"
+)
 VERDICT_COLOURS = {"equal": COLOURS["pass"], "differs": COLOURS["fail"], "unknown": COLOURS["underpowered"]}
 
 
@@ -32,7 +36,8 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
 
     A check passes by its verdict over all seeds of the point; the mean of one that does not has the colour of its
     verdict. Below it the totals, and the first failures with their reasons. A mean over fewer seeds than all says over
-    how many, `0.51 ± 0.02 (13/16)`. `values` names what is shown; by default the most telling as far as columns fit.
+    how many, `0.51 ± 0.02 (13/16)`. A line says so where a verdict rests on an error below the ±. `values` names what
+    is shown; by default the most telling as far as columns fit.
 
     Raises:
         ExperimentError: an unknown name in `values`.
@@ -62,6 +67,8 @@ def print_sweep(dataset: xarray.Dataset, values: Sequence[str] | None = None) ->
         hidden = ", ".join(f"`{average.name}`" for average in shown[num_fitting:][:6])
         more = " ..." if len(shown) > num_fitting + 6 else ""
         lines.append(f"no room for {_counted(len(shown) - num_fitting, 'more value')}, ask by name: {hidden}{more}")
+    if any(_rests_on_own_error(average) for average in shown[:num_fitting]):
+        lines.append(OWN_ERROR)
     screen.print(Text("\n".join([*lines, totals(dataset)])))
     for line in _failures(dataset):
         screen.print(Text(line, style=COLOURS["fail"]))
@@ -179,6 +186,12 @@ def _passed(averages: Iterable[SeedAverage], i: int) -> Text:
     verdicts = [average.verdict[i] for average in averages if average.verdict[i]]
     worst = next((each for each in ("fail", "underpowered") if each in verdicts), "pass")
     return Text(f"{verdicts.count('pass')} of {len(verdicts)}", style=COLOURS[worst]) if verdicts else Text("")
+
+
+def _rests_on_own_error(average: SeedAverage) -> bool:
+    """Whether a verdict over several seeds was found with an error below the one that the table shows."""
+    is_judged = np.not_equal(average.verdict, None)
+    return bool(np.any(is_judged) and np.any(is_judged & (trusted_errors(average) < average.error)))
 
 
 def _mean(average: SeedAverage, i: int) -> Text:

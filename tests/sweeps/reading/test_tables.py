@@ -62,6 +62,18 @@ def test_verdicts_over_seeds_are_coloured_and_counted_beside_those_of_single_run
     assert "over seeds" not in told
 
 
+def test_a_verdict_that_rests_on_a_smaller_error_than_the_one_shown_says_so(dataset_of, capsys):
+    """1 ± 0.03 over two seeds, tolerance 0.1: 5.9 * 0.03 > 0.1, but the check's own errors are 0.014 together."""
+    rates = {"learning_rate": [0.1]}
+    told = []
+    for deviation in (0.03, 0.001):
+        measured = [[1 - deviation, 1 + deviation]]
+        print_sweep(dataset_of([rates], {}, checks={"law": (measured, 1.0, 0.02, 0)}))
+        told.append(" ".join(capsys.readouterr().out.split()))
+    assert all("1 of 1 verdicts pass over seeds" in each for each in told)
+    assert [tables.OWN_ERROR in each for each in told] == [True, False], "0.001 is below the check's own"
+
+
 def test_smoke_is_not_judged_and_single_runs_without_a_common_tolerance_are_counted_alone(dataset_of, capsys):
     print_sweep(dataset_of(AXES, {}, checks={"law": (3.0, 3.0, 0.1, -1)}))
     told = capsys.readouterr().out
