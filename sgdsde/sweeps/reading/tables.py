@@ -190,7 +190,7 @@ def _passed(averages: Iterable[SeedAverage], i: int) -> Text:
 
 def _rests_on_own_error(average: SeedAverage) -> bool:
     """Whether a verdict over several seeds was found with an error below the one that the table shows."""
-    is_judged = np.not_equal(average.verdict, None)
+    is_judged = average.verdict.astype(bool)
     return bool(np.any(is_judged) and np.any(is_judged & (trusted_errors(average) < average.error)))
 
 
