@@ -1,5 +1,6 @@
 """The clock of a run: the physical time at each record."""
 
+import functools
 from typing import Any
 
 import jax
@@ -30,13 +31,18 @@ def record_times(dynamics: Dynamics, first_step: Any, first_time: Any, every: in
             whole = (xp.asarray(first_step) + done).astype(real) * duration
             return jnp.asarray(xp.where(gone == first * duration, whole, gone + done.astype(real) * duration))
 
+    with traced("dynamics.duration"):
+        return _summed(dynamics, first_step, jnp.asarray(first_time, real), every, num_records)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _summed(dynamics, first_step, first_time, every, num_records):
     def add(time, record):
         steps = first_step + record * every + jnp.arange(every, dtype=jnp.int32)
-        time = time + jnp.sum(jax.vmap(dynamics.duration)(steps).astype(real))
+        time = time + jnp.sum(jax.vmap(dynamics.duration)(steps).astype(first_time.dtype))
         return time, time
 
-    with traced("dynamics.duration"):
-        return jax.lax.scan(add, jnp.asarray(first_time, real), jnp.arange(num_records, dtype=jnp.int32))[1]
+    return jax.lax.scan(add, first_time, jnp.arange(num_records, dtype=jnp.int32))[1]
 
 
 def _constant_duration(dynamics):
